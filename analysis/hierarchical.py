@@ -324,13 +324,15 @@ def _with_noise(
     noise = NoiseDraws.read(kept, len(problem.crossing.framings))
     at, sd = problem.components.names.index("residual"), draws.sd.copy()
     sd[:, :, at] = noise.sd
-    named: dict[str, Any] = {}
+    named = xr.Dataset()
     if problem.noise.student:
-        named["nu"] = (("chain", "draw"), noise.nu)
+        named["nu"] = (("chain", "draw", "part"), noise.nu[..., None])
+        named = named.assign_coords(part=["residual"])
     if problem.noise.by_model:
         named["residual_factor"] = (("chain", "draw", "model"), noise.factor)
-        named["residual_unequal"] = (("chain", "draw"), noise.unequal)
-    return replace(draws, sd=sd), xr.Dataset(named)
+        named["residual_spread"] = (("chain", "draw", "over"), noise.spread[..., None])
+        named = named.assign_coords(over=["model"])
+    return replace(draws, sd=sd), named
 
 
 def _posterior(problem: Problem, draws: VarianceDraws, effects: EffectDraws) -> xr.Dataset:

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from valuebias.errors import ValueBiasError, did_you_mean, shown
 
-__all__ = ["FAMILIES", "LEAST_NU", "NU_RATE", "NU_SHAPE", "UNEQUAL_SD", "Noise", "read_noise"]
+__all__ = ["FAMILIES", "LEAST_NU", "NU_RATE", "NU_SHAPE", "RESIDUAL_SPREAD", "Noise", "read_noise"]
 
 Array = NDArray[np.float64]
 
 FAMILIES = ("gaussian", "student")
 NU_SHAPE, NU_RATE, LEAST_NU = 2.0, 0.1, 2.0
 """Gamma prior on the degrees of freedom (Juárez and Steel 2010), above the least."""
-UNEQUAL_SD = 0.5
+RESIDUAL_SPREAD = 0.5
 """Scale of the half-normal prior on the SD of models' log residual SDs."""
 
 
@@ -32,9 +32,9 @@ class Noise:
         """Whether residuals are normal, all of one SD."""
         return not (self.student or self.by_model)
 
-    def factors(self, nu: float, unequal: float, n_models: int, rng: np.random.Generator) -> Factors:
+    def factors(self, nu: float, spread: float, n_models: int, rng: np.random.Generator) -> Factors:
         """Draw what new models' residual SDs are multiplied by, and how heavy their tails are."""
-        by_model = np.exp(unequal * rng.standard_normal(n_models) * self.by_model)
+        by_model = np.exp(spread * rng.standard_normal(n_models) * self.by_model)
         return Factors(by_model, nu if self.student else np.inf)
 
 
@@ -47,7 +47,8 @@ class Factors:
 
     def scale(self, noise: Array, rng: np.random.Generator) -> None:
         """Scale standard normals (model, prompt, word) in place."""
-        noise *= self.by_model[:, None, None]
+        if (self.by_model != 1).any():
+            noise *= self.by_model[:, None, None]
         if np.isfinite(self.nu):
             noise /= np.sqrt(rng.standard_gamma(0.5 * self.nu, noise.shape) / (0.5 * self.nu))
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.design.components import Components
 from valuebias.analysis.design.crossing import REST, Axis, Crossing
 from valuebias.analysis.design.margins import smooth_prompts
+from valuebias.analysis.design.noise import Factors
 from valuebias.analysis.design.strata import coefficient_prior
 from valuebias.analysis.estimands.effects import symmetric_root
 
@@ -127,10 +128,12 @@ class Smoother:
         axis = rng.standard_normal((m, p, len(self.crossing.axes)))
         return Fields(means, prompts, self._model_prompts(None, axis), np.zeros((m, p)))
 
-    def simulate_cube(self, rng: np.random.Generator) -> Array:
+    def simulate_cube(self, rng: np.random.Generator, factors: Factors | None = None) -> Array:
         """Draw a whole new cube (model, prompt, word): new models, prompts, words and residuals."""
         effects = self.simulate(rng, noise=np.empty(self.crossing.shape[1:]))
         cube = rng.standard_normal(self.crossing.shape)
+        if factors is not None:
+            factors.scale(cube, rng)
         cube *= np.sqrt(self.residual)[self.crossing.framing][:, None]
         cube += self.spread(effects)
         return np.asarray(cube)

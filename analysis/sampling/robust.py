@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 from scipy import special
 
 from valuebias.analysis.design.crossing import Crossing
-from valuebias.analysis.design.noise import LEAST_NU, NU_RATE, NU_SHAPE, UNEQUAL_SD, Noise
+from valuebias.analysis.design.noise import LEAST_NU, NU_RATE, NU_SHAPE, RESIDUAL_SPREAD, Noise
 from valuebias.analysis.design.strata import make_tables
-from valuebias.analysis.estimands.smoother import Fields
 from valuebias.analysis.sampling.incomplete import Sampler, solvable_smoother
+from valuebias.analysis.sampling.parts import draw_parts, make_parts, stretches
 
 if TYPE_CHECKING:
     from valuebias.analysis.hierarchical import Problem
@@ -49,7 +49,7 @@ class NoiseDraws:
 
     sd: Array  # (…, framing): SD of a typical model, or scale of its t
     factor: Array  # (…, model): what each model's SD is of that
-    unequal: Array  # (…,): SD of the factors' logs
+    spread: Array  # (…,): SD of the factors' logs
     nu: Array  # (…,): degrees of freedom
 
     @classmethod
@@ -76,14 +76,13 @@ class Values:
         """Take the scores themselves, zero where there are none."""
         n_models, *_ = self.crossing.shape
         self.log_sd, self.shift = np.log(self._scales), np.zeros(n_models)
-        self.log_unequal, self.log_nu = np.log(0.5 * UNEQUAL_SD), np.log(10.0 - LEAST_NU)
+        self.log_spread, self.log_nu = np.log(0.5 * RESIDUAL_SPREAD), np.log(10.0 - LEAST_NU)
         self.weight: Array = np.ones((1, 1, 1))
+        self.fresh = True
         self._take(self.crossing.y)
 
     def _take(self, cube: Array) -> None:
         self.tables = make_tables(self.crossing, cube)
-        means = self.tables.mean, self.tables.prompt_word, self.tables.axis
-        self.margins = Fields(*means, cube.sum(axis=2))
 
     @property
     def nu(self) -> float:
@@ -95,13 +94,9 @@ class Values:
         """By row, (model, prompt, 1)."""
         return np.asarray((self.log_sd[self.crossing.framing] + self.shift[:, None])[..., None])
 
-    def redraw(self, fitted: Array, rng: np.random.Generator) -> Array:
-        """Draw residuals' parameters and the values given what effects make of all scores.
-
-        Returns the values' residual variance by framing.
-        """
-        observed, framing = self.crossing.observed, self.crossing.framing
-        left = np.where(observed, self.crossing.y - fitted, 0.0)
+    def redraw_noise(self, fitted: Array, rng: np.random.Generator) -> None:
+        """Draw residuals' parameters given what effects and levels make of all scores."""
+        left = np.where(self.crossing.observed, self.crossing.y - fitted, 0.0)
         squares = left**2
         if self.noise.student:
             self._redraw_tails(squares, rng)
@@ -111,10 +106,21 @@ class Values:
             squares *= self.weight
         by_row = squares.sum(axis=2)
         self._redraw_sds(np.array([by_row[:, g].sum(axis=1) for g in self._groups]).T, rng)
-        precision = np.exp(-2 * self._log_sds) * self.weight * observed
+
+    @property
+    def precision(self) -> Array:
+        """Of each score, (model, prompt, word); zero where it is missing."""
+        return np.asarray(np.exp(-2 * self._log_sds) * self.weight * self.crossing.observed)
+
+    def redraw(self, fitted: Array, rng: np.random.Generator) -> Array:
+        """Draw the values given what effects make of all scores.
+
+        Returns their residual variance by framing.
+        """
+        framing, precision = self.crossing.framing, self.precision
         core = 1 / np.array([precision[:, g].max() for g in self._groups])
         share = precision * core[framing][:, None]
-        values = left * share
+        values = (self.crossing.y - fitted) * share
         noise = rng.standard_normal(values.shape, dtype=np.float32)
         values += np.sqrt(core[framing][:, None] * np.maximum(1 - share, 0)) * noise
         values += fitted
@@ -171,32 +177,32 @@ class Values:
             return np.asarray(-counts.sum(axis=1) * shift - 0.5 * (squares * inverse).sum(axis=1))
 
         def by_shift(shift: Array) -> Array:
-            return likelihood(shift) - 0.5 * (shift * np.exp(-self.log_unequal)) ** 2
+            return likelihood(shift) - 0.5 * (shift * np.exp(-self.log_spread)) ** 2
 
-        def by_unequal(x: Array) -> Array:
-            value = self._prior_unequal(x) - len(self.shift) * x
+        def by_spread(x: Array) -> Array:
+            value = self._prior_spread(x) - len(self.shift) * x
             return value - 0.5 * (self.shift**2).sum() * np.exp(-2 * x)
 
         def by_move(x: Array) -> Array:
             # What models share may belong to the typical SD.
-            moved = (self.shift - x) * np.exp(-self.log_unequal)
+            moved = (self.shift - x) * np.exp(-self.log_spread)
             return np.array([self._prior(self.log_sd + x)]) - 0.5 * (moved**2).sum()
 
         def by_stretch(x: Array) -> Array:
             # Where all models are alike, SD and factors only move together.
-            value = self._prior_unequal(self.log_unequal + x)
+            value = self._prior_spread(self.log_spread + x)
             return value + likelihood(self.shift * np.exp(x)).sum()
 
         self.shift = _slice(by_shift, self.shift, 4 / np.sqrt(2 * counts.sum(axis=1) + 4), rng)
         move = _slice(by_move, np.zeros(1), 0.3, rng)
         self.log_sd, self.shift = self.log_sd + move, self.shift - move
-        self.log_unequal = float(_slice(by_unequal, np.array([self.log_unequal]), 1.0, rng)[0])
+        self.log_spread = float(_slice(by_spread, np.array([self.log_spread]), 1.0, rng)[0])
         stretch = float(_slice(by_stretch, np.zeros(1), 0.5, rng)[0])
-        self.log_unequal, self.shift = self.log_unequal + stretch, self.shift * np.exp(stretch)
+        self.log_spread, self.shift = self.log_spread + stretch, self.shift * np.exp(stretch)
 
     @staticmethod
-    def _prior_unequal(log_unequal: Array) -> Array:
-        return np.asarray(log_unequal - 0.5 * (np.exp(log_unequal) / UNEQUAL_SD) ** 2)
+    def _prior_spread(log_spread: Array) -> Array:
+        return np.asarray(log_spread - 0.5 * (np.exp(log_spread) / RESIDUAL_SPREAD) ** 2)
 
 
 class RobustSampler(Sampler):
@@ -210,6 +216,7 @@ class RobustSampler(Sampler):
         at = self.components.names.index("residual") * n_framings
         self.noise, self.exact = problem.noise, False
         self.fixed = tuple(range(at, at + n_framings))
+        self.parts = make_parts(self.crossing, self.components, self.coefficient_scales)
         self.n_noise = n_framings + self.crossing.shape[0] + 2
 
     def make_state(self) -> Values:
@@ -217,19 +224,63 @@ class RobustSampler(Sampler):
         return Values(self.crossing, self.noise, self.posterior.scales[list(self.fixed)])
 
     def impute(self, state: Any, x: Array, rng: np.random.Generator) -> tuple[Array, Posterior]:
-        """Steps 1 and 2; returns the variances, with the values' for the residual's."""
-        v = self.components.variances(*self.posterior.constrain(x))
-        smoother = solvable_smoother(self.crossing, self.components, self.coefficient_scales, v)
-        effects = smoother.draw(state.margins, rng)
-        core = state.redraw(smoother.spread(effects), rng)
-        x = x.copy()
+        """Steps 1 and 2; returns the variances, with the values' for the residual's.
+
+        In between, each component's SD moves with all of its effects (interweaving: Yu and Meng
+        2011, J. Comput. Graph. Stat. 20, 531–570): where scores say little of a component, given
+        its effects its SD would hardly move.
+        """
+        crossing = self.crossing
+        if state.fresh:
+            state.log_sd, state.fresh = x[list(self.fixed)], False
+        sd, correlation, spread = self.posterior.constrain(x)
+        v = self.components.variances(sd, correlation, spread)
+        smoother = solvable_smoother(crossing, self.components, self.coefficient_scales, v)
+        cubes = draw_parts(self.parts, smoother, state.precision, spread, rng)
+        state.redraw_noise(_with_levels(state, sum(cubes), rng), rng)
+        x = self._stretch(state, x, cubes, rng)
+        core = state.redraw(_with_levels(state, sum(cubes), rng), rng)
         x[list(self.fixed)] = 0.5 * np.log(core)
         return x, self._target(state)
 
+    def _stretch(
+        self, state: Values, x: Array, cubes: list[Array], rng: np.random.Generator
+    ) -> Array:
+        """Draw the components' SDs given all effects in units of these, which move along."""
+        x, crossing, names = x.copy(), self.crossing, self.components.names
+        n_framings, n_correlated = len(crossing.framings), self.posterior.n_correlated
+        left, precision = crossing.y - cubes[-1], state.precision
+        signs = np.ones((len(names), n_framings))
+        for f in range(n_framings):
+            group = crossing.prompts_of(f)
+            at = np.array([names.index(part.name) for part in self.parts[:-1]])
+            where = at * n_framings + f
+            tightness = (np.exp(x[where]) / self.posterior.scales[where]) ** 2
+            own = [cube[:, group] for cube in cubes[:-1]]
+            by = stretches(own, left[:, group], precision[:, group], tightness, rng)
+            x[where] += np.log(np.abs(by))
+            signs[at, f] = np.sign(by)
+            for cube, factor in zip(cubes, by, strict=False):
+                cube[:, group] *= factor
+        n_sd = len(self.posterior.scales)
+        if n_framings == 2:
+            x[n_sd : n_sd + n_correlated] *= signs[:n_correlated].prod(axis=1)
+        return x
+
     def noise_of(self, state: Any, x: Array) -> Array:
         """Lay out the residuals' parameters as a vector."""
-        numbers = [state.log_unequal, np.log(state.nu)]
+        numbers = [state.log_spread, np.log(state.nu)]
         return np.concatenate([state.log_sd, state.shift, numbers])
+
+
+def _with_levels(state: Values, effects: Any, rng: np.random.Generator) -> Array:
+    """Add to effects the levels of rows, drawn given these; rows without scores have any."""
+    precision = state.precision
+    total = precision.sum(axis=2)
+    total = np.where(total > 0, total, 1.0)
+    level = ((state.crossing.y - effects) * precision).sum(axis=2) / total
+    level += rng.standard_normal(level.shape) / np.sqrt(total)
+    return np.asarray(effects + level[..., None])
 
 
 def _slice(

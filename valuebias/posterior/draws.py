@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from valuebias.analysis.design.priors import Prior
+from valuebias.analysis.design.noise import Factors
 from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.estimands.effects import (
     EffectDraws,
@@ -192,12 +193,12 @@ class Draws:
 
     @cached_property
     def parameters(self) -> xr.DataArray:
-        """Draws of SDs, correlations, category means and slopes: (chain, draw, parameter)."""
+        """Draws of SDs, correlations, residuals, means and slopes: (chain, draw, parameter)."""
         posterior = self.tree["posterior"].to_dataset()
         parts = [
             _flatten(posterior["sd"], "sd"),
             _flatten(posterior["correlation"], "correlation"),
-            *([_flatten(posterior["spread"], "spread")] if "spread" in posterior else []),
+            *(_flatten(posterior[name], name) for name in _MAYBE if name in posterior),
             *(
                 _flatten(self._by_category(posterior["coefficient"], rows, labels), name)
                 for name, labels, rows in self._mean_rows()
@@ -259,9 +260,31 @@ class Draws:
             self._left_out[unit] = refit_without(self.problem, unit, int(self.settings["seed"]))
         return self._left_out[unit]
 
+    def require_gaussian(self, what: str) -> None:
+        """Refuse what holds for normal residuals of one SD only."""
+        if not self.problem.noise.plain:
+            raise ValueBiasError(
+                f"{what} takes residuals as normal, with one SD of all models; this fit has "
+                f"family={self.settings['family']!r} and residual={self.settings['residual']!r}. "
+                "Fit the same scores without these to have it."
+            )
+
     def smoother(self, draw: int, scales: Array) -> Smoother:
         """Make the smoother at one draw of the variances."""
         return Smoother(self.problem.crossing, self.problem.components, scales, self.v[draw])
+
+    def residual_factors(
+        self, chosen: NDArray[np.intp], rng: np.random.Generator
+    ) -> Iterator[Factors]:
+        """Draw what residuals of new models are like, for some draws, one by one."""
+        posterior = self.tree["posterior"]
+        nu, spread = (
+            posterior[name].to_numpy().ravel() if name in posterior else np.zeros(len(self.v))
+            for name in ("nu", "residual_spread")
+        )
+        noise, n_models = self.problem.noise, self.problem.crossing.shape[0]
+        for i in chosen:
+            yield noise.factors(float(nu[i]), float(spread[i]), n_models, rng)
 
     def completed_cubes(self, chosen: NDArray[np.intp]) -> Iterator[Array]:
         """Complete the outcome for some draws, one by one, into the same array.
@@ -274,8 +297,10 @@ class Draws:
         return problem.completed_cubes(self.v[chosen], self.rng("completions"))
 
 
+_MAYBE = ("spread", "nu", "residual_spread", "residual_factor")
+"""Draws that only some fits have."""
 _PART_OF = {"component": "name", "correlated": "name", "row": "name", "kind": "name",
-            "level": "category"}  # fmt: skip
+            "level": "category", "part": "name", "over": "name", "model": "name"}  # fmt: skip
 """Under which of the parts that name an estimand a dimension of the draws goes."""
 
 

@@ -348,7 +348,8 @@ class Posterior(Questions):
         DataFrame
             Index ``parameter``; columns ``prior`` (in units of the outcome) and ``meaning``.
         """
-        return prior_table(self.prior, self.problem.crossing, self.problem.components)
+        problem = self.problem
+        return prior_table(self.prior, problem.crossing, problem.components, problem.noise)
 
     def prior_sensitivity(
         self, *, factors: tuple[float, ...] = (0.5, 2.0), prob: float = 0.9, progress: bool = True
@@ -434,7 +435,7 @@ class Posterior(Questions):
         from valuebias.analysis.estimands.ppc import predictive_check
 
         _check_draws(draws)
-        chosen = self.spaced(draws)
+        chosen, rng = self.spaced(draws), self.rng("ppc")
         structure = make_structure(
             self.problem.crossing, self.contrast, word_numbers(self.data), self.focus
         )
@@ -443,7 +444,8 @@ class Posterior(Questions):
             [self.smoother(i, nothing) for i in chosen],
             self.effects.coefficient[chosen],
             structure,
-            self.rng("ppc"),
+            rng,
+            self.residual_factors(chosen, rng),
         )
 
     @overload
@@ -487,7 +489,8 @@ class Posterior(Questions):
         Raises
         ------
         ValueBiasError
-            Except by score: if scores are missing, or there are fewer than two units.
+            Where residuals are not normal with one SD, as no score's density is exact there; except
+            by score: if scores are missing, or there are fewer than two units.
 
         Notes
         -----
@@ -520,6 +523,7 @@ class Posterior(Questions):
             raise ValueBiasError(f"unknown by={by!r}. {did_you_mean(by, ('score', *BY))}")
         if draws is not None:
             _check_draws(draws)
+        self.require_gaussian("loo()")
         if by != "score":
             return leave_out(self, by, draws=draws or 1000, progress=progress)
         chosen, scales = self.spaced(draws or 100), self.problem.coefficient_scales
@@ -603,6 +607,7 @@ class Posterior(Questions):
         """
         from valuebias.posterior.influence import influence
 
+        self.require_gaussian("influence()")
         return influence(self, self.contrasts(prob=prob), progress=progress)
 
     def draws(self, *, format: Literal["tidy", "draws_df"] = "tidy") -> pd.DataFrame:
@@ -686,6 +691,8 @@ class Posterior(Questions):
         from dataclasses import replace
 
         from valuebias.analysis.sampling.pymc_model import build_model
+
+        self.require_gaussian("fit.model, the PyMC model,")
 
         packed = self.problem.packed
         if "completion" in self.tree.children:
