@@ -19,7 +19,7 @@ from valuebias.analysis.design.grouping import (
     PAIR_COORDS,
     Group,
 )
-from valuebias.analysis.design.noise import Noise, read_noise
+from valuebias.analysis.design.noise import NORMAL, Noise, read_noise
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.design.random_terms import groups_of, split_random
 from valuebias.analysis.design.stored_design import Layout, pack_layout, unpack_layout
@@ -74,7 +74,7 @@ class Problem:
     strata: list[Stratum]
     stored: xr.Dataset | None = None
     """The formulas' columns, to be kept with the draws."""
-    noise: Noise = Noise()
+    noise: Noise = NORMAL
 
     @property
     def coefficient_scales(self) -> Array:

@@ -9,14 +9,24 @@ from numpy.typing import NDArray
 
 from valuebias.errors import ValueBiasError, did_you_mean, shown
 
-__all__ = ["FAMILIES", "LEAST_NU", "NU_RATE", "NU_SHAPE", "RESIDUAL_SPREAD", "Noise", "read_noise"]
+__all__ = [
+    "FAMILIES",
+    "LEAST_NU",
+    "NORMAL",
+    "NU_RATE",
+    "NU_SHAPE",
+    "RESIDUAL_SPREAD",
+    "Factors",
+    "Noise",
+    "read_noise",
+]
 
 Array = NDArray[np.float64]
 
 FAMILIES = ("gaussian", "student")
 NU_SHAPE, NU_RATE, LEAST_NU = 2.0, 0.1, 2.0
 """Gamma prior on the degrees of freedom (Juárez and Steel 2010), above the least."""
-RESIDUAL_SPREAD = 0.5
+RESIDUAL_SPREAD = 0.3
 """Scale of the half-normal prior on the SD of models' log residual SDs."""
 
 
@@ -51,6 +61,9 @@ class Factors:
             noise *= self.by_model[:, None, None]
         if np.isfinite(self.nu):
             noise /= np.sqrt(rng.standard_gamma(0.5 * self.nu, noise.shape) / (0.5 * self.nu))
+
+
+NORMAL = Noise()
 
 
 def read_noise(family: object, residual: object) -> Noise:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from valuebias.analysis.design.components import Component, Components
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.grouping import OWN
-from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.estimands.smoother import Fields, Smoother
 
 __all__ = ["Part", "draw_parts", "make_parts", "stretches"]
@@ -22,7 +21,7 @@ __all__ = ["Part", "draw_parts", "make_parts", "stretches"]
 Array = NDArray[np.float64]
 
 # Squared error of conjugate gradients over all cells, in residual variances, and most steps.
-_ERROR, _MOST = 1e-2, 500
+_ERROR, _MOST = 0.1, 500
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Part:
 
 
 def make_parts(crossing: Crossing, components: Components, scales: Array) -> list[Part]:
-    """List the components but the residual, then the coefficients, whose prior SDs are ``scales``."""
+    """List all components but the residual, then the coefficients, of prior SDs ``scales``."""
     n_models, design = crossing.shape[0], crossing.design
     every = np.ones((n_models, 1))
     sides = {OWN: np.eye(n_models), "prompt": every, "word": every}
@@ -139,16 +138,16 @@ def _weigh(smoother: Smoother, cube: Array, precision: Array) -> Array:
     known = share * cube
     left = rest * _smooth(smoother, known)
     solution, direction = np.zeros_like(left), left.copy()
-    size = enough = np.vdot(left, left / core)
+    size = float(np.vdot(left, left / core))
     enough = max(_ERROR, 1e-14 * size)
     for _ in range(_MOST):
         if size <= enough:
             break
         image = direction - rest * _smooth(smoother, rest * direction)
-        step = np.vdot(left, left / core) / np.vdot(direction / core, image)
+        step = size / np.vdot(direction / core, image)
         solution += step * direction
         left -= step * image
-        before, size = size, np.vdot(left, left / core)
+        before, size = size, float(np.vdot(left, left / core))
         direction *= size / before
         direction += left
     known += rest * solution
@@ -158,8 +157,11 @@ def _weigh(smoother: Smoother, cube: Array, precision: Array) -> Array:
 
 
 def _smooth(smoother: Smoother, cube: Array) -> Array:
-    tables = make_tables(smoother.crossing, cube)
-    margins = Fields(tables.mean, tables.prompt_word, tables.axis, cube.sum(axis=2))
+    crossing = smoother.crossing
+    groups = [crossing.prompts_of(f) for f in range(len(crossing.framings))]
+    mean = np.array([cube[:, g].sum(axis=1) / np.sqrt(len(g)) for g in groups])
+    shared = cube.sum(axis=0) / np.sqrt(len(cube))
+    margins = Fields(mean, shared, cube @ crossing.word_basis, cube.sum(axis=2))
     return smoother.spread(smoother.mean(margins))
 
 

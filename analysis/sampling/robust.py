@@ -7,12 +7,13 @@ its expectation and of an independent normal of variance s² − c. The values a
 whose one residual variance is known, so that the collapsed density of complete crossings holds for
 all other variances, and a score that is missing is one of infinite variance. A chain alternates
 
-1. effects given the values (closed form, table by table);
-2. residuals' parameters and variances given what the effects leave of the scores, whatever the
-   values, and the values given all of these;
-3. the other variances given the values, effects integrated out.
+1. every effect given the scores and all variances (conjugate gradients);
+2. the residuals' parameters, then each score's variance, given what effects leave of the scores;
+3. the SDs of effects given the effects in units of these, which move along;
+4. the values given the scores, effects and residuals' variances;
+5. the SDs and correlations given the values, effects integrated out.
 
-Step 1 leaves nothing of step 3 stale, as the effects are drawn given its variances.
+Steps 1 to 3 do without the values, which step 4 draws anew before they are used.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ class Values:
     def _redraw_tails(self, squares: Array, rng: np.random.Generator) -> None:
         """Draw degrees of freedom, then the SDs' common factor, with no score's variance given.
 
-        Given these, the degrees of freedom would hardly move.
+        Given these, the degrees of freedom would hardly move; nor would they at given SDs, so that
+        these move along, and the mean of log|residual| stays.
         """
         n_by_framing = self._counts.sum(axis=0)
         n = n_by_framing.sum()
@@ -145,13 +147,20 @@ class Values:
             value += (NU_SHAPE - 1) * np.log(nu) - NU_RATE * nu + log_nu
             return float(value - n_by_framing @ log_sd + self._prior(log_sd))
 
+        def along(log_nu: float) -> float:
+            nu = LEAST_NU + np.exp(log_nu)
+            return float(0.5 * (special.digamma(0.5 * nu) - np.log(nu)))
+
         def by_nu(x: Array) -> Array:
-            return np.array([log_density(float(x[0]), 0.0)])
+            move = along(float(x[0])) - along(self.log_nu)
+            return np.array([log_density(float(x[0]), move)])
 
         def by_move(x: Array) -> Array:
             return np.array([log_density(self.log_nu, float(x[0]))])
 
-        self.log_nu = float(_slice(by_nu, np.array([self.log_nu]), 1.0, rng)[0])
+        log_nu = float(_slice(by_nu, np.array([self.log_nu]), 1.0, rng)[0])
+        self.log_sd = self.log_sd + along(log_nu) - along(self.log_nu)
+        self.log_nu = log_nu
         self.log_sd = self.log_sd + _slice(by_move, np.zeros(1), 4 / np.sqrt(2 * n), rng)
 
     def _prior(self, log_sd: Array) -> float:
@@ -165,7 +174,9 @@ class Values:
         def by_framing(log_sd: Array) -> Array:
             total = np.exp(-2 * self.shift) @ squares
             value = log_sd - 0.5 * (np.exp(log_sd) / self._scales) ** 2
-            return np.asarray(value - counts.sum(axis=0) * log_sd - 0.5 * total * np.exp(-2 * log_sd))
+            return np.asarray(
+                value - counts.sum(axis=0) * log_sd - 0.5 * total * np.exp(-2 * log_sd)
+            )
 
         width = 4 / np.sqrt(2 * counts.sum(axis=0) + 1)
         self.log_sd = _slice(by_framing, self.log_sd, width, rng)
@@ -224,11 +235,11 @@ class RobustSampler(Sampler):
         return Values(self.crossing, self.noise, self.posterior.scales[list(self.fixed)])
 
     def impute(self, state: Any, x: Array, rng: np.random.Generator) -> tuple[Array, Posterior]:
-        """Steps 1 and 2; returns the variances, with the values' for the residual's.
+        """Make steps 1 to 4; returns the variances, with the values' for the residual's.
 
-        In between, each component's SD moves with all of its effects (interweaving: Yu and Meng
-        2011, J. Comput. Graph. Stat. 20, 531–570): where scores say little of a component, given
-        its effects its SD would hardly move.
+        Where scores say little of a component its SD would hardly move in step 5, as the values
+        say much, and where they say much it would hardly move in step 3: hence both (interweaving:
+        Yu and Meng 2011, J. Comput. Graph. Stat. 20, 531–570).
         """
         crossing = self.crossing
         if state.fresh:

@@ -104,9 +104,10 @@ def fit(
         itself and takes longer to start. Only ``"nutpie"`` where `family` or `residual` is given.
     prereg : path or mapping, optional
         A preregistered analysis, as a YAML file or a mapping: any of `formula`, `outcome`, `words`,
-        `base`, `spread`, `family`, `residual`, `prior` and `contrast`; ``pair``, the families to compare; ``rope``; and
-        ``decision``, a rule such as ``"p_positive >= 0.975"`` on the columns of the headline's row.
-        What is given here as well counts, and the headline and report say what departs.
+        `base`, `spread`, `family`, `residual`, `prior` and `contrast`; ``pair``, the families to
+        compare; ``rope``; and ``decision``, a rule such as ``"p_positive >= 0.975"`` on the columns
+        of the headline's row. What is given here as well counts, and the headline and report say
+        what departs.
     progress : bool, default True
         Show a progress bar on standard error.
 

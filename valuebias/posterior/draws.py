@@ -12,8 +12,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.design.noise import Factors
+from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.estimands.effects import (
     EffectDraws,
@@ -31,6 +31,7 @@ from valuebias.analysis.estimands.weights import (
     read_contrast,
 )
 from valuebias.analysis.hierarchical import MODEL_FIELDS, Model, Problem, make_problem
+from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
     from valuebias.analysis.design.units import Unit
@@ -260,14 +261,21 @@ class Draws:
             self._left_out[unit] = refit_without(self.problem, unit, int(self.settings["seed"]))
         return self._left_out[unit]
 
+    def why_not(self, what: str) -> str:
+        """Say why a fit lacks what holds for normal residuals of one SD only; empty if it does."""
+        if self.problem.noise.plain:
+            return ""
+        return (
+            f"{what} takes residuals as normal, with one SD of all models; this fit has "
+            f"family={self.settings['family']!r} and residual={self.settings['residual']!r}. "
+            "Fit the same scores without these to have it."
+        )
+
     def require_gaussian(self, what: str) -> None:
         """Refuse what holds for normal residuals of one SD only."""
-        if not self.problem.noise.plain:
-            raise ValueBiasError(
-                f"{what} takes residuals as normal, with one SD of all models; this fit has "
-                f"family={self.settings['family']!r} and residual={self.settings['residual']!r}. "
-                "Fit the same scores without these to have it."
-            )
+        why = self.why_not(what)
+        if why:
+            raise ValueBiasError(why)
 
     def smoother(self, draw: int, scales: Array) -> Smoother:
         """Make the smoother at one draw of the variances."""

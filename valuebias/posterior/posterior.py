@@ -489,8 +489,9 @@ class Posterior(Questions):
         Raises
         ------
         ValueBiasError
-            Where residuals are not normal with one SD, as no score's density is exact there; except
-            by score: if scores are missing, or there are fewer than two units.
+            If residuals are not normal with one SD (`family`, `residual`), since the density of
+            what is left out is then no closed form; except by score: if scores are missing, or
+            there are fewer than two units.
 
         Notes
         -----

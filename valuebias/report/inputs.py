@@ -106,7 +106,7 @@ class ReportInputs(Inputs):
     # None where it takes too long; `no_influence` then says so.
     influence: pd.DataFrame | None = field(repr=False)
     no_influence: str
-    loo: LOO
+    loo: LOO | None  # None where scores have no exact density
     audit: Audit = field(repr=False)
 
     @property
@@ -171,7 +171,7 @@ def _compute(fit: Posterior, advance: Callable[[], None]) -> ReportInputs:
         no_words=no_words,
         check=advanced(fit.ppc()),
         diagnostics=advanced(fit.diagnostics()),
-        loo=advanced(fit.loo()),
+        loo=advanced(fit.loo() if fit.problem.noise.plain else None),
         audit=advanced(audit(fit.data)),
         sensitivity=sensitivity,
         influence=advanced(None if no_influence else fit.influence(prob=PROB, progress=False)),
@@ -182,7 +182,10 @@ def _compute(fit: Posterior, advance: Callable[[], None]) -> ReportInputs:
 
 
 def why_no_influence(fit: Posterior) -> str:
-    """Say why leaving out each model would take minutes; empty where it does not."""
+    """Say why leaving out each model would take minutes, or cannot be; empty where it does not."""
+    why = fit.why_not("Leaving out models")
+    if why:
+        return why
     n = len(left_out_units(fit.data, fit.settings))
     if fit.settings["n_missing"]:
         why = "In an incomplete crossing each takes as long as the fit itself"

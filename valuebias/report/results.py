@@ -109,7 +109,8 @@ def _bases_needed(inputs: ReportInputs) -> str:
     fit, row = inputs.fit, inputs.headline.row
     others = [group for group in fit.problem.crossing.space.groups if group.name != "base"]
     asked = row["form"] == DIFFERENCE and row["variable"] == "family" and not row["at"]
-    if not asked or others or not told_apart(fit) or row["p_direction"] >= LEAST_DOUBT:
+    plain = told_apart(fit) and fit.problem.noise.plain
+    if not asked or others or not plain or row["p_direction"] >= LEAST_DOUBT:
         return ""
     unit = describe(fit.settings["outcome"]).unit
     size = f"{abs(row['mean']):.{inputs.digits}f} {unit}"
