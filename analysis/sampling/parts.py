@@ -16,7 +16,7 @@ from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.grouping import OWN
 from valuebias.analysis.estimands.smoother import Fields, Smoother
 
-__all__ = ["Part", "draw_parts", "make_parts", "stretches"]
+__all__ = ["Part", "draw_parts", "make_parts", "parts_at", "stretches"]
 
 Array = NDArray[np.float64]
 
@@ -90,6 +90,22 @@ def make_parts(crossing: Crossing, components: Components, scales: Array) -> lis
     return [*parts, Part("coefficient", True, design.matrix * scales, roots, eye)]
 
 
+def parts_at(parts: list[Part], smoother: Smoother, spread: Array) -> list[Part]:
+    """Give the parts their variances at a smoother's, families' factors apart."""
+    out = []
+    for part in parts:
+        if part.name in smoother.components:
+            covariance = smoother.components.covariance(part.name, smoother.v)
+            side = part.over_models
+            if part.spread >= 0:
+                factors = spread[part.spread]
+                covariance = covariance / factors[0] ** 2  # which is of the first family
+                side = side * factors[smoother.crossing.space.kind_of][:, None]
+            part = replace(part, over_models=side, covariance=covariance)
+        out.append(part)
+    return out
+
+
 def draw_parts(
     parts: list[Part], smoother: Smoother, precision: Array, spread: Array, rng: np.random.Generator
 ) -> list[Array]:
@@ -98,19 +114,7 @@ def draw_parts(
     By Matheron's rule: each is drawn from its prior, and corrected by how far their sum, with noise
     of its own, is from the scores. ``spread`` (spread, kind) are the factors of families' SDs.
     """
-    crossing, components = smoother.crossing, smoother.components
-    n = len(crossing.framings)
-    ready = []
-    for part in parts:
-        if part.name in components:
-            # Of the first family, less its factor.
-            factor = 1.0 if part.spread < 0 else spread[part.spread, 0]
-            covariance = components.covariance(part.name, smoother.v) / factor**2
-            side = part.over_models
-            if part.spread >= 0:
-                side = side * spread[part.spread][crossing.space.kind_of][:, None]
-            part = replace(part, over_models=side, covariance=covariance.reshape(n, n))
-        ready.append(part)
+    crossing, ready = smoother.crossing, parts_at(parts, smoother, spread)
     drawn = [part.draw(crossing, rng) for part in ready]
     surprise = rng.standard_normal(precision.shape)
     surprise /= np.sqrt(np.where(precision > 0, precision, 1.0))

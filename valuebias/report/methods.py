@@ -248,7 +248,8 @@ def _sampling(fit: Posterior) -> str:
         f"{path}; the effects were then drawn from their exact conditional posterior. {how}: "
         f"{spec['chains']} chains of {spec['draws']} draws after {spec['tune']} tuning steps, seed "
         f"{spec['seed']}. Convergence was judged by split R-hat and effective sample sizes of the "
-        "contrasts (Vehtari et al. 2021) as computed by ArviZ (Kumar et al. 2019). Intervals are equal-tailed."
+        "contrasts (Vehtari et al. 2021) as computed by ArviZ (Kumar et al. 2019). Intervals are "
+        "equal-tailed."
     )
 
 
