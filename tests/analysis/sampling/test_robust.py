@@ -60,10 +60,7 @@ def test_effects_are_drawn_given_scores_of_unequal_precision(monkeypatch) -> Non
     parts = make_parts(problem.crossing, problem.components, problem.coefficient_scales)
     rng = np.random.default_rng(5)
     draws = np.array(
-        [
-            sum(draw_parts(parts, smoother, precision, theta.spread, rng)).ravel()
-            for _ in range(500)
-        ]
+        [sum(draw_parts(parts, smoother, precision, theta.spread, rng)).ravel() for _ in range(500)]
     )
     assert_drawn_from(draws, mean, covariance)
 
@@ -108,7 +105,9 @@ def test_residuals_of_one_normal_kind_have_the_usual_posterior(gaps) -> None:
     # For some 300 effective draws of the slowest.
     limit = 4.5 * np.sqrt(2 / 300)
     assert np.abs((flat.mean(axis=0) - expected.mean(axis=0)) / sd).max() < limit
-    correlation = found.variances.correlation.mean(axis=(0, 1)) - other.correlation.mean(axis=(0, 1))
+    correlation = found.variances.correlation.mean(axis=(0, 1)) - other.correlation.mean(
+        axis=(0, 1)
+    )
     assert np.abs(correlation).max() < 0.15
     assert np.abs(np.log(flat.std(axis=0) / sd)).max() < 0.35
 
