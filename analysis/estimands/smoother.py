@@ -83,6 +83,7 @@ class Smoother:
     ) -> None:
         self.crossing, self.components, self.v = crossing, components, v
         self._scales = coefficient_scales
+        self._shrunk: dict[tuple[Any, ...], tuple[Array, Array]] = {}
         self.residual = v[list(components["residual"].index[0])]
         self._priors = [
             coefficient_prior(crossing, components, j, coefficient_scales)
@@ -333,10 +334,14 @@ class Smoother:
         self, framing: int, axes: Sequence[Axis], *, shared: bool, prior: bool = False
     ) -> tuple[Array, Array]:
         """Gain and noise SD within a framing, one for each axis; the SD of the ``prior``."""
-        residual = self.residual[framing]
-        totals = np.array([self._within_total(framing, axis, shared) for axis in axes])
-        gain = 1 - residual / totals
-        return gain, np.sqrt(totals - residual if prior else gain * residual)
+        key = framing, tuple(axes), shared, prior
+        if key not in self._shrunk:  # solvers ask many times
+            residual = self.residual[framing]
+            totals = np.array([self._within_total(framing, axis, shared) for axis in axes])
+            gain = 1 - residual / totals
+            sd = np.sqrt(totals - residual if prior else gain * residual)
+            self._shrunk[key] = gain, sd
+        return self._shrunk[key]
 
     def _within_total(self, framing: int, axis: Axis, shared: bool) -> float:
         entries = self.components.within_entries(shared=shared, axis=axis)

@@ -188,21 +188,21 @@ class Values:
             return np.asarray(-counts.sum(axis=1) * shift - 0.5 * (squares * inverse).sum(axis=1))
 
         def by_shift(shift: Array) -> Array:
-            return likelihood(shift) - 0.5 * (shift * np.exp(-self.log_spread)) ** 2
+            return np.asarray(likelihood(shift) - 0.5 * (shift * np.exp(-self.log_spread)) ** 2)
 
         def by_spread(x: Array) -> Array:
             value = self._prior_spread(x) - len(self.shift) * x
-            return value - 0.5 * (self.shift**2).sum() * np.exp(-2 * x)
+            return np.asarray(value - 0.5 * (self.shift**2).sum() * np.exp(-2 * x))
 
         def by_move(x: Array) -> Array:
             # What models share may belong to the typical SD.
             moved = (self.shift - x) * np.exp(-self.log_spread)
-            return np.array([self._prior(self.log_sd + x)]) - 0.5 * (moved**2).sum()
+            return np.array([self._prior(self.log_sd + x) - 0.5 * (moved**2).sum()])
 
         def by_stretch(x: Array) -> Array:
             # Where all models are alike, SD and factors only move together.
             value = self._prior_spread(self.log_spread + x)
-            return value + likelihood(self.shift * np.exp(x)).sum()
+            return np.asarray(value + likelihood(self.shift * np.exp(x)).sum())
 
         self.shift = _slice(by_shift, self.shift, 4 / np.sqrt(2 * counts.sum(axis=1) + 4), rng)
         move = _slice(by_move, np.zeros(1), 0.3, rng)

@@ -131,7 +131,7 @@ def test_parameters_of_residuals_are_listed(both) -> None:
     assert set(names) <= set(draws["parameter"])
     assert set(names[:2]) <= set(priors.index)
     assert (summary.loc["nu[residual]", ["lower", "mean"]] > 2).all()
-    assert both.settings["path"] == "incomplete"
+    assert both.settings["path"] == "augmented"
     methods = " ".join(methods_text(both))
     assert "t distributed" in methods
     assert "residual SD of its own" in methods

@@ -79,7 +79,7 @@ def estimate(
         **options,
         "contrast": store_contrast(contrast),
         **numbers,
-        "path": "complete" if crossing.complete and plain else "incomplete",
+        "path": "augmented" if not plain else "complete" if crossing.complete else "incomplete",
         "n_missing": crossing.n_missing,
         "dropped_words": dataset.sizes["response"] - data.sizes["response"],
         "focus": {},

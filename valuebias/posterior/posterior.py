@@ -134,7 +134,8 @@ class Posterior(Questions):
         ``cell`` where scores are missing) and ``log_likelihood``: of each score given all others,
         with the effects integrated out, for thinned draws, so that ``az.loo`` leaves out what
         :meth:`loo` does by score; its ``p_loo`` counts variances only, not effects. For more than
-        two million scores there is none, and a warning says so.
+        two million scores there is none, and a warning says so; nor is there one where residuals
+        are not normal with one SD.
 
         Examples
         --------
