@@ -294,9 +294,7 @@ class Sampler:
         scatter = make_scatter(self.crossing, state.tables, self.strata)
         return replace(self.posterior, packed=replace(self.posterior.packed, scatter=scatter))
 
-    def impute(
-        self, state: Any, x: Array, rng: np.random.Generator
-    ) -> tuple[Array, Posterior]:
+    def impute(self, state: Any, x: Array, rng: np.random.Generator) -> tuple[Array, Posterior]:
         """Step 1: the missing cells given the variances; returns the variances and their density.
 
         Where most cells are missing, those would hold the residual's variance where it was: it is
