@@ -100,7 +100,8 @@ class Draws:
         """Draw a combination of design columns for every word under a framing: (draw, word)."""
         # Thinned draws of each chain, where an incomplete crossing has very many words.
         crossing, effects, v = self.problem.crossing, self.effects, self.v
-        completion = self.tree["completion"] if "completion" in self.tree.children else {}
+        stored = "completion" in self.tree.children
+        completion = self.tree["completion"].to_dataset() if stored else xr.Dataset()
         if "residual" in completion:
             # The margins are of values that have a residual variance of their own.
             v = v.copy()
