@@ -28,14 +28,19 @@ class Hamiltonian:
     mode: Array
     root: Array
     step: float
+    fixed: tuple[int, ...] = ()  # parameters that stay where they are
 
     @classmethod
-    def at_mode(cls, target: Posterior, start: Array, step: float = 0.4) -> Hamiltonian:
+    def at_mode(
+        cls, target: Posterior, start: Array, step: float = 0.4, fixed: tuple[int, ...] = ()
+    ) -> Hamiltonian:
         """Find the mode from ``start`` and factor the inverse of the curvature there."""
+        free = np.ones(len(start))
+        free[list(fixed)] = 0
 
         def negative(x: Array) -> tuple[float, Array]:
             value, gradient = target(x)
-            return -value, -gradient
+            return -value, -gradient * free
 
         mode = optimize.minimize(negative, start, jac=True, method="L-BFGS-B").x
         h = 1e-4
@@ -46,7 +51,8 @@ class Hamiltonian:
         values, vectors = np.linalg.eigh(0.5 * (curvature + curvature.T))
         # A flat direction has its prior's width: SD about one on the log scale. The root is the
         # symmetric one: it mixes parameters least, so that a long tail stays on an axis of its own.
-        return cls(mode, vectors / np.sqrt(np.maximum(values, 1.0)) @ vectors.T, step)
+        root = vectors / np.sqrt(np.maximum(values, 1.0)) @ vectors.T
+        return cls(mode, root * np.outer(free, free), step, fixed)
 
     def moves(
         self, target: Posterior, x: Array, rng: np.random.Generator, n: int
@@ -71,14 +77,14 @@ class Hamiltonian:
         accept = 0.0 if diverged else float(np.exp(min(0.0, -energy)))
         return (proposal if rng.uniform() < accept else x), accept, diverged
 
-    @staticmethod
-    def jumps(target: Posterior, x: Array, rng: np.random.Generator) -> Array:
+    def jumps(self, target: Posterior, x: Array, rng: np.random.Generator) -> Array:
         """Try long jumps of some log SDs, one after the other (Metropolis steps).
 
         Trajectories are as long as the mode is wide. In the tail of an SD near zero, where the
         density falls by its prior's slope of one only, they would wander for dozens of draws.
         """
         chosen = np.flatnonzero(rng.uniform(size=len(target.scales)) < _JUMPING)
+        chosen = np.setdiff1d(chosen, np.array(self.fixed, dtype=np.intp))
         offsets = _JUMP * rng.standard_t(3, len(chosen))
         return np.asarray(
             _jump(x, chosen, offsets, np.log(rng.uniform(size=len(chosen))), target.arguments)

@@ -123,6 +123,16 @@ def fit(
             show_default="where two families have several models",
         ),
     ] = None,
+    family: Annotated[
+        Literal["gaussian", "student"],
+        typer.Option(
+            help="How a score scatters about what is expected of it; student: heavy tails."
+        ),
+    ] = "gaussian",
+    residual: Annotated[
+        Literal["model"] | None,
+        typer.Option(help="Give each model a residual SD of its own.", show_default="one of all"),
+    ] = None,
     ablation: Annotated[
         bool | None,
         typer.Option(
@@ -174,7 +184,9 @@ def fit(
     _check_files(files)
     if base is not None and no_base:
         raise typer.BadParameter("--base and --no-base contradict one another; leave one out.")
-    model: dict[str, Any] = {"words": words, "spread": spread}
+    model: dict[str, Any] = {
+        "words": words, "spread": spread, "family": family, "residual": residual,
+    }  # fmt: skip
     model["base"] = None if no_base else base or "base"
     dataset = load_data(data)
     settings: dict[str, Any] = {
@@ -183,10 +195,11 @@ def fit(
     }  # fmt: skip
     result: Fit | AblationFit
     if _calls_for_ablation(dataset, ablation):
-        if model != {"words": None, "spread": None, "base": "base"}:
+        usual = {"words": None, "spread": None, "family": "gaussian", "residual": None}
+        if model != {**usual, "base": "base"}:
             raise typer.BadParameter(
-                "--words, --base, --no-base and --spread do not apply to an ablation, whose design "
-                "says what its runs share; add --no-ablation."
+                "--words, --base, --no-base, --spread, --family and --residual do not apply to an "
+                "ablation, whose design says what its runs share; add --no-ablation."
             )
         if pair or by or at:
             raise typer.BadParameter("--pair, --by and --at do not apply to an ablation.")

@@ -21,7 +21,7 @@ __all__ = ["Fit", "fit"]
 
 _SAMPLERS = ("nutpie", "pymc")
 # Those that are not None.
-_DEFAULTS: Mapping[str, Any] = {"outcome": "normal", "base": "base"}
+_DEFAULTS: Mapping[str, Any] = {"outcome": "normal", "base": "base", "family": "gaussian"}
 
 
 def fit(
@@ -31,6 +31,8 @@ def fit(
     words: str | None = None,
     base: str | None = "base",
     spread: bool | None = None,
+    family: str = "gaussian",
+    residual: str | None = None,
     outcome: str | None = None,
     prior: Prior | Mapping[str, Any] | None = None,
     contrast: Contrast | None = None,
@@ -73,6 +75,12 @@ def fit(
         Whether families may differ in how much their models (and bases) vary. By default they may
         where at least two families have several models, but not among pairs of models or
         checkpoints of training.
+    family : {"gaussian", "student"}, default "gaussian"
+        How a score scatters about what is expected of it: ``"student"`` is a t distribution, whose
+        degrees of freedom are estimated, so that outlying scores count for little.
+    residual : {"model"}, optional
+        ``"model"`` gives each model a residual SD of its own, partially pooled. If not given all
+        models have one.
     outcome : {"normal", "rank", "z", "raw"}, optional
         How scores are transformed within model × prompt; normal scores if not given. Higher
         always means a higher reward, also for ranks.
@@ -93,12 +101,13 @@ def fit(
         Makes the draws repeatable. Drawn at random and recorded if not given.
     sampler : {"nutpie", "pymc"}, default "nutpie"
         The NUTS implementation. Both sample the same posterior; ``"pymc"`` samples ``fit.model``
-        itself and takes longer to start.
+        itself and takes longer to start. Only ``"nutpie"`` where `family` or `residual` is given.
     prereg : path or mapping, optional
         A preregistered analysis, as a YAML file or a mapping: any of `formula`, `outcome`, `words`,
-        `base`, `spread`, `prior` and `contrast`; ``pair``, the families to compare; ``rope``; and
-        ``decision``, a rule such as ``"p_positive >= 0.975"`` on the columns of the headline's row.
-        What is given here as well counts, and the headline and report say what departs.
+        `base`, `spread`, `family`, `residual`, `prior` and `contrast`; ``pair``, the families to
+        compare; ``rope``; and ``decision``, a rule such as ``"p_positive >= 0.975"`` on the columns
+        of the headline's row. What is given here as well counts, and the headline and report say
+        what departs.
     progress : bool, default True
         Show a progress bar on standard error.
 
@@ -121,7 +130,8 @@ def fit(
     Notes
     -----
     Complete crossings have an exact collapsed likelihood; incomplete ones are completed by data
-    augmentation, also exact. Which path was taken is in ``fit.settings["path"]``. Layouts of bases
+    augmentation, also exact, and so are t distributed residuals and those of unequal SDs. Which
+    path was taken is in ``fit.settings["path"]``. Layouts of bases
     may be uneven, and groups crossed, as long as the span over models stays within forty columns;
     what does not fit is left out, and the headline says so.
 
@@ -154,12 +164,14 @@ def fit(
             "families differ in how much their models vary."
         )
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
+    from valuebias.analysis.hierarchical import MODEL_FIELDS
     from valuebias.posterior.estimate import estimate
     from valuebias.posterior.prereg import read_prereg, register
 
     given: dict[str, Any] = {
         "formula": formula, "outcome": outcome or "normal", "words": words, "base": base,
-        "spread": spread, "prior": prior, "contrast": contrast,
+        "spread": spread, "family": family, "residual": residual, "prior": prior,
+        "contrast": contrast,
     }  # fmt: skip
     asked = {name: value for name, value in given.items() if value != _DEFAULTS.get(name)}
     registered = None if prereg is None else read_prereg(prereg)
@@ -169,7 +181,7 @@ def fit(
     settings = {**dict.fromkeys(given), **_DEFAULTS, **asked}
     posterior = estimate(
         dataset,
-        {name: settings[name] for name in ("formula", "outcome", "words", "base", "spread")},
+        {name: settings[name] for name in MODEL_FIELDS},
         settings["prior"],
         settings["contrast"],
         {

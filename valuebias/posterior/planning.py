@@ -346,6 +346,7 @@ def _check_like(like: object) -> None:
         return
     if not isinstance(like, Posterior):
         raise ValueBiasError(f"like must be a fit, found {shown(like)}; see valuebias.fit.")
+    like.require_gaussian("design(like=…)")
     if not told_apart(like):
         raise ValueBiasError(
             "the fit's formula has as many columns as there are models, so that it does not say "

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Prereg", "judge", "read_prereg", "register"]
 
-SETTINGS = ("formula", "outcome", "words", "base", "spread", "prior", "contrast")
+SETTINGS = ("formula", "outcome", "words", "base", "spread", "family", "residual", "prior",
+            "contrast")  # fmt: skip
 """What of a fit may be registered."""
 _KEYS = {*SETTINGS, "pair", "rope", "decision"}
 _DECIDED = ("mean", "median", "lower", "upper", "p_direction", "p_rope", "p_positive")

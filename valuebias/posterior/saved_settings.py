@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from valuebias.analysis.design.noise import read_noise
 from valuebias.errors import ValueBiasError, shown
 
 __all__ = ["SETTINGS_OF_ABLATIONS", "SETTINGS_OF_FITS", "parse_settings"]
@@ -49,6 +50,9 @@ def parse_settings(text: str, wanted: Mapping[str, tuple[type, ...]]) -> dict[st
                 f"{state}. Copy it again, or fit again."
             )
     if wanted is SETTINGS_OF_FITS:
+        # Fits of earlier versions had normal residuals of one SD.
+        noise = settings.setdefault("family", "gaussian"), settings.setdefault("residual", None)
+        read_noise(*noise)
         settings["focus"] = _focus(settings.get("focus"))
         registered = settings.get("prereg")
         if registered is not None and not (

@@ -438,7 +438,9 @@ def _on_the_verdict(others: pd.DataFrame, tried: int) -> str:
 
 def loo_section(inputs: ReportInputs) -> Section:
     """Report how well single scores are predicted."""
-    loo = inputs.loo
+    loo, title = inputs.loo, "Leave-one-out prediction"
+    if loo is None:
+        return Section("loo", title, missing=inputs.fit.why_not("Leaving out scores"))
     text = (
         f"Leaving out each of the {loo.n:,} scores in turn, the expected log predictive density "
         f"is {number(0)(loo.elpd)} nats (SE {number(0)(loo.se)}), that is "
@@ -460,7 +462,7 @@ def loo_section(inputs: ReportInputs) -> Section:
     total = pd.DataFrame([{"elpd": loo.elpd, "se": loo.se, "p_loo": loo.p_loo, "n": loo.n,
                            "min_weight_ess": loo.min_weight_ess}])  # fmt: skip
     caption = "Expected log predictive density by model; low: hard to predict."
-    return Section("loo", "Leave-one-out prediction", (text,),
+    return Section("loo", title, (text,),
                    tables=(Table("loo_models", caption, table, columns),
                            Table("loo", "", total, (), total.head(0))))  # fmt: skip
 

@@ -108,7 +108,7 @@ class ReportInputs(Inputs):
     # None where it takes too long; `no_influence` then says so.
     influence: pd.DataFrame | None = field(repr=False)
     no_influence: str
-    loo: LOO
+    loo: LOO | None  # None where scores have no exact density
     audit: Audit = field(repr=False)
     # Bases of each family that would settle the direction, None where no number that was tried
     # would do; empty where that is not asked.
@@ -177,7 +177,7 @@ def _compute(fit: Posterior, advance: Callable[[], None]) -> ReportInputs:
         no_words=no_words,
         check=advanced(fit.ppc()),
         diagnostics=advanced(fit.diagnostics()),
-        loo=advanced(fit.loo()),
+        loo=advanced(fit.loo() if fit.problem.noise.plain else None),
         audit=advanced(audit(fit.data)),
         sensitivity=sensitivity,
         influence=advanced(None if no_influence else fit.influence(prob=PROB, progress=False)),
@@ -191,13 +191,17 @@ def _compute(fit: Posterior, advance: Callable[[], None]) -> ReportInputs:
 def _bases_needed(fit: Posterior, row: Mapping[str, Any]) -> tuple[int | None, ...]:
     others = [group for group in fit.problem.crossing.space.groups if group.name != "base"]
     asked = row["form"] == DIFFERENCE and row["variable"] == "family" and not row["at"]
-    if not asked or others or not told_apart(fit) or row["p_direction"] >= LEAST_DOUBT:
+    plain = told_apart(fit) and fit.problem.noise.plain
+    if not asked or others or not plain or row["p_direction"] >= LEAST_DOUBT:
         return ()
     return (bases_needed(fit, float(row["mean"])),)
 
 
 def why_no_influence(fit: Posterior) -> str:
-    """Say why leaving out each model would take minutes; empty where it does not."""
+    """Say why leaving out each model would take minutes, or cannot be; empty where it does not."""
+    why = fit.why_not("Leaving out models")
+    if why:
+        return why
     n = len(left_out_units(fit.data, fit.settings))
     if fit.settings["n_missing"]:
         why = "In an incomplete crossing each takes as long as the fit itself"
