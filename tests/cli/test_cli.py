@@ -373,8 +373,11 @@ class TestFit:
             "base",
             False,
         )
-        succeeded(run("fit", path, *quick, "--no-base"))
-        assert valuebias.load(tmp_path / "fit.nc").settings["base"] is None
+        robust = ["--family", "student", "--residual", "model"]
+        succeeded(run("fit", path, *quick, "--no-base", *robust))
+        kept = valuebias.load(tmp_path / "fit.nc").settings
+        assert kept["base"] is None
+        assert (kept["family"], kept["residual"]) == ("student", "model")
         both = run("fit", path, "--base", "family", "--no-base")
         assert "contradict" in failed(both, status=2)
 

@@ -47,13 +47,10 @@ class Explicit:
     dataset : Dataset
         Complete scores with both framings, two categories, families and bases.
     prior : Prior
-    robust : bool
-        Whether residuals are t distributed, with a scale of each model's own.
     """
 
     dataset: xr.Dataset
     prior: Prior = field(default_factory=Prior)
-    robust: bool = False
 
     def __post_init__(self) -> None:
         scores = self.dataset["score"].transpose("prompt", "model", "response").to_numpy()
@@ -151,15 +148,6 @@ class Explicit:
             # About their means over words, n words have n − 1 free residuals.
             expected = expected - expected.mean(axis=2, keepdims=True)
             noise = of("residual")[framing]
-            if self.robust:
-                nu = pm.Truncated("nu", pm.Gamma.dist(2.0, 0.1), lower=2.0)
-                between = pm.HalfNormal("residual_spread", 0.3)
-                factor = pt.exp(between * pm.Normal("log_factor", dims="model"))
-                pm.Deterministic("residual_factor", factor, dims="model")
-                level = pm.Flat("level", dims=("prompt", "model"))
-                expected = expected + level[:, :, None]
-                pm.StudentT("y", nu, expected, sigma=noise * factor[:, None], observed=self.y)
-                return model
             pm.Normal("y", expected, noise, observed=self.y)
             pm.Potential("levels", len(self.models) * pt.log(noise).sum())
         return model
@@ -185,10 +173,6 @@ class Explicit:
         out = _named("sd[{component}, {framing}]", posterior["sd"])
         out |= _named("correlation[{joint}]", 2 * posterior["half"] - 1)
         out |= _named("log spread[{level}, {family}]", posterior["log_spread"].isel(family=[0]))
-        if self.robust:
-            out |= _named("log nu", np.log(posterior["nu"]))
-            out |= _named("residual_spread", posterior["residual_spread"])
-            out |= _named("residual_factor[{model}]", posterior["residual_factor"])
         category, pair = (" − ".join(x[:2]) for x in (self.categories, self.families))
 
         family = self._lean(posterior["mean"] + posterior["family mean"])
@@ -290,10 +274,6 @@ def quantities_of(fit: Fit) -> dict[str, Array]:
     out = _named("sd[{component}, {framing}]", posterior["sd"])
     out |= _named("correlation[{correlated}]", posterior["correlation"])
     out |= _named("log spread[{level}, {kind}]", np.log(posterior["spread"]))
-    if "nu" in posterior:
-        out["log nu"] = np.log(posterior["nu"].to_numpy()[..., 0])
-        out["residual_spread"] = posterior["residual_spread"].to_numpy()[..., 0]
-        out |= _named("residual_factor[{model}]", posterior["residual_factor"])
     out |= _named("{estimand}", fit.contrast_draws)
     for framing in FRAMINGS:
         out |= _named(f"word | {{response}} | {framing}", fit.word_draws(framing=framing))
