@@ -24,6 +24,9 @@ SETTINGS = {"draws": 1000, "tune": 400, "chains": 2, "seed": 3, "progress": Fals
 MINUS = "−"
 
 
+pytestmark = pytest.mark.once
+
+
 @pytest.fixture(scope="module")
 def fit(simulated: xr.Dataset) -> Fit:
     fitted = valuebias.fit(simulated, **SETTINGS)  # type: ignore[call-overload]
@@ -380,9 +383,8 @@ class TestBadInput:
         with pytest.raises(ValueBiasError, match="characters, of 8,000,000 at most"):
             check_claims("x" * 8_000_001, fit)
 
-    @pytest.mark.once
     @pytest.mark.parametrize("latex", [False, True])
-    def test_a_hostile_line_of_a_megabyte_takes_a_second_or_two(
+    def test_a_hostile_line_takes_no_longer_than_its_length(
         self, judge: Judge, *, latex: bool
     ) -> None:
         judged("The lean is 0.2.", judge)
@@ -391,12 +393,12 @@ class TestBadInput:
                   "between ",
                   "(", "&lt;", r"\begin{verbatim}", "$", ". ", "9.9% interval ")  # fmt: skip
         for piece in pieces:
-            text = piece * (1_000_000 // len(piece))
+            text = piece * (200_000 // len(piece))
             start = time.process_time()
             with suppress(ValueBiasError):
                 judged(text, judge, latex=latex)
             # What takes the square of the length takes minutes.
-            assert time.process_time() - start < 8, piece
+            assert time.process_time() - start < 4, piece
 
     def test_names_and_texts_are_shown_inert(self, hostile_fit: Fit, hostile_reports: Path) -> None:
         for name in ("report.md", "report.tex"):
