@@ -484,6 +484,21 @@ class TestReport:
             assert f"valuebias fit {typed} --out fit.nc" in said
 
 
+class TestWhatIsThere:
+    def test_is_not_replaced_by_what_is_made_of_it(
+        self, run: Run, scores_file: Path, tmp_path: Path
+    ) -> None:
+        before = scores_file.read_bytes()
+        said = failed(run("fit", scores_file.name, "--out", scores_file.name))
+        assert "is what is read, and would be replaced" in said
+        assert scores_file.read_bytes() == before
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "thesis.txt").write_text("all of it", encoding="utf-8")
+        said = failed(run("fit", scores_file.name, "--report", "mine"))
+        assert "which no report wrote" in said
+        assert (tmp_path / "mine" / "thesis.txt").read_text(encoding="utf-8") == "all of it"
+
+
 @pytest.mark.once
 class TestClaims:
     def test_names_what_does_not_follow(

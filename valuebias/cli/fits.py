@@ -181,7 +181,7 @@ def fit(
     import valuebias
 
     files = {"fit": out, "report": report}
-    _check_files(files)
+    _check_files(files, data)
     if base is not None and no_base:
         raise typer.BadParameter("--base and --no-base contradict one another; leave one out.")
     model: dict[str, Any] = {
@@ -274,7 +274,7 @@ def report(
     import valuebias
 
     files = {"fit": None, "report": out}
-    _check_files(files)
+    _check_files(files, fit)
     _write(_focused(valuebias.load(fit), pair, by, at, contrast), files)
     typer.echo(visible(out))
 
@@ -329,18 +329,33 @@ def _focused(
     return result.focused(pair=pair, by=by, at=values or None, contrast=contrast)
 
 
-def _check_files(files: Mapping[str, Path | None]) -> None:
-    """Check, before a fit that takes a while, that its files can be written."""
+def _check_files(files: Mapping[str, Path | None], source: str | Path = "") -> None:
+    """Check, before a fit that takes a while, that its files can be written, and not over it."""
+    from valuebias.errors import ValueBiasError
     from valuebias.io.files import check_replaceable
-    from valuebias.report import SUFFIXES
+    from valuebias.report import SUFFIXES, check_report_folder
 
     fit_path, report_path = files["fit"], files["report"]
+    for path in (fit_path, report_path):
+        if (
+            path is not None
+            and source
+            and path.exists()
+            and path.resolve() == Path(source).resolve()
+        ):
+            raise ValueBiasError(
+                f"{str(path)!r} is what is read, and would be replaced by what is made of it; give "
+                "another path."
+            )
     if fit_path is not None:
         suffix = fit_path.suffix.lower()
         check_writable(fit_path, suffixes=(".nc", ".zarr"), folder=suffix == ".zarr")
         check_replaceable(fit_path)
     if report_path is not None:
-        check_writable(report_path, suffixes=(*SUFFIXES, ""), folder=not report_path.suffix)
+        folder = report_path.suffix.lower() in ("", ".csv")
+        if folder:
+            check_report_folder(report_path)
+        check_writable(report_path, suffixes=(*SUFFIXES, ""), folder=folder)
 
 
 def _write(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> None:

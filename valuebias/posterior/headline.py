@@ -190,7 +190,7 @@ def _beyond(fit: Posterior, row: pd.Series, crossed: pd.DataFrame | None) -> str
             (str(cell["at"]), {name: cell[name] for name in set_to if name in cell.index})
             for _, cell in crossed.iterrows()
         ]
-    said = {}
+    said: dict[str, None] = {}
     for label, values in cells:
         single = {name: v[0] if isinstance(v, list) else v for name, v in values.items()}
         for level in _compared(row)[1:]:
@@ -244,9 +244,9 @@ def _crossed(fit: Posterior, row: pd.Series) -> pd.DataFrame | None:
         return None
     table = crossed[0].table()
     same = (table["framing"] == row["framing"]) & (table["category"] == row["category"])
-    table = table[same]
-    table.attrs["names"] = crossed[1]
-    return table
+    chosen: pd.DataFrame = table[same]
+    chosen.attrs["names"] = crossed[1]
+    return chosen
 
 
 def _cells(fit: Posterior, row: pd.Series, crossed: pd.DataFrame, units: str) -> str:
