@@ -44,8 +44,8 @@ class Noise:
 
     def factors(self, nu: float, spread: float, n_models: int, rng: np.random.Generator) -> Factors:
         """Draw what new models' residual SDs are multiplied by, and how heavy their tails are."""
-        by_model = np.exp(spread * rng.standard_normal(n_models) * self.by_model)
-        return Factors(by_model, nu if self.student else np.inf)
+        logs = spread * rng.standard_normal(n_models) if self.by_model else np.zeros(n_models)
+        return Factors(np.exp(logs), nu if self.student else np.inf)
 
 
 @dataclass(frozen=True)

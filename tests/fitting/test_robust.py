@@ -138,6 +138,17 @@ def test_parameters_of_residuals_are_listed(both) -> None:
     assert "No-U-Turn" not in methods
 
 
+@pytest.mark.slow
+@pytest.mark.once
+def test_a_report_says_what_such_a_fit_lacks(both, tmp_path: Path) -> None:
+    text = both.report(tmp_path / "report.md").read_text(encoding="utf-8")
+    for what in ("Leaving out scores", "Leaving out models"):
+        assert f"{what} takes residuals as normal" in text
+    assert "family='student'" in text
+    assert "residual='model'" in text
+    assert "degrees of freedom of the t" in text
+
+
 @pytest.mark.parametrize(
     ("what", "ask_it"),
     [
