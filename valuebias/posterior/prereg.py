@@ -61,8 +61,11 @@ class Prereg:
         settings = {name: _plain(value) for name, value in self.settings.items()}
         if "contrast" in settings:
             settings["contrast"] = store_contrast(settings["contrast"])
-        rest = {"pair": None if self.pair is None else list(self.pair), "rope": self.rope}
-        rest["decision"] = self.decision or None
+        rest: dict[str, Any] = {
+            "pair": None if self.pair is None else list(self.pair),
+            "rope": self.rope,
+            "decision": self.decision or None,
+        }
         return settings | {name: value for name, value in rest.items() if value is not None}
 
 
