@@ -7,6 +7,7 @@ import pytest
 
 import valuebias
 from valuebias import ValueBiasError, simulate
+from valuebias.analysis.replication import expected_sd
 from valuebias.posterior.headline import detectable
 from valuebias.posterior.planning import _Design, _variances, bases_needed, make_plan
 
@@ -59,6 +60,17 @@ def test_more_bases_find_more() -> None:
     assert (table.loc[table["effect"] == 0, "power"] < 9 / 60).all()
     assert (table["coverage"] > 0.8).all()
     assert np.isnan(table.loc[table["effect"] == 0, "type_m"]).all()
+
+
+def test_models_count_and_prompts_hardly_do() -> None:
+    """As the page on planning a study says: by the posterior's SD, were the variances known."""
+    sd = {}
+    for n_bases, n_prompts in ((3, 4), (3, 36), (12, 4)):
+        plan = make_plan(_Design(2, n_bases, 1, n_prompts, 60), None)
+        typical, _ = _variances(plan.problem.components, None)
+        sd[n_bases, n_prompts] = float(expected_sd(plan, typical[None])[0])
+    assert 0.95 * sd[3, 4] < sd[3, 36] < sd[3, 4]
+    assert sd[12, 4] < 0.8 * sd[3, 4]
 
 
 def test_a_seed_repeats_the_simulations() -> None:
