@@ -463,6 +463,56 @@ class TestReport:
             asked = run("report", "fit.zarr", "--out", "asked.md", option, *value)
             assert message in failed(asked, status=status)
 
+    @pytest.mark.once
+    def test_levels_that_look_like_numbers_and_several_values(
+        self, run: Run, simulated: xr.Dataset, tmp_path: Path
+    ) -> None:
+        seeds = simulated.assign_coords(
+            seed=("model", [1, 2, 1, 2, 1, 2, 1]),
+            n_params=("model", [1e9, 2e9, 4e9, 8e9, 1e9, 4e9, 2e9]),
+        )
+        formula = "~ family * log10(n_params) + C(seed)"
+        fit = valuebias.fit(seeds, formula, draws=50, tune=50, chains=2, seed=1, progress=False)
+        fit.save("fit.nc")
+        for value in ("2", "2.0"):
+            succeeded(run("report", "fit.nc", "--out", "asked.nc", "--at", f"seed={value}"))
+            row = valuebias.load("asked.nc").contrasts().loc[0]
+            assert row["at"] == "seed = 2"
+        assert "'3' is not a level" in failed(
+            run("report", "fit.nc", "--out", "asked.nc", "--at", "seed=3")
+        )
+        sizes = ["--at", "n_params=1e9", "--at", "n_params=7e10"]
+        succeeded(run("report", "fit.nc", "--out", "sizes.nc", *sizes))
+        table = valuebias.load("sizes.nc").contrasts()
+        differences = table[(table["form"] == "difference") & (table["variable"] == "family")]
+        assert {"n_params = 1000000000", "n_params = 70000000000"} == {*differences["at"]}
+
+    @pytest.mark.once
+    def test_weights_of_categories(self, run: Run, tmp_path: Path) -> None:
+        scores = simulate(
+            n_models={"Gemma": 3, "Llama": 3}, n_prompts=4,
+            n_words={"agency": 6, "communion": 6, "other": 6}, seed=1,
+        )  # fmt: skip
+        valuebias.write(scores, "scores.nc")
+        weights = ["--weight", "agency=1", "--weight", "communion=-.5", "--weight", "other=-.5"]
+        quick = ["--draws", 50, "--chains", 2, "--seed", 1]
+        succeeded(run("fit", "scores.nc", *quick, *weights, "--out", "fit.nc"))
+        fit = valuebias.load("fit.nc")
+        asked = "agency − (0.5 communion + 0.5 other)"
+        assert fit.contrasts().loc[0, "category"] == asked
+        turned = ["--weight", "agency=-1", "--weight", "other=1"]
+        succeeded(run("report", "fit.nc", "--out", "turned.nc", *turned))
+        assert valuebias.load("turned.nc").contrasts().loc[0, "category"] == "other − agency"
+        for options, message, status in (
+            ([*weights, "--contrast", "agency", "other"], "contradict one another", 2),
+            (["--weight", "agency"], "NAME=VALUE", 2),
+            (["--weight", "agency=one"], "is not a number", 2),
+            (["--weight", "agency=1", "--weight", "agency=-1"], "twice", 2),
+            (["--weight", "agency=1"], "sum to zero", 1),
+        ):
+            asked_for = run("report", "fit.nc", "--out", "turned.nc", *options)
+            assert message in failed(asked_for, status=status)
+
     def test_of_one_model(self, run: Run, simulated: xr.Dataset, tmp_path: Path) -> None:
         valuebias.fit(simulated, draws=50, chains=2, seed=1, progress=False).save("fit.nc")
         name = str(simulated["model"].values[0])

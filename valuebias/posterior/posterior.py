@@ -561,7 +561,8 @@ class Posterior(Questions):
         Raises
         ------
         ValueBiasError
-            If `match` names no coordinate of words, or a word lacks all scores by a model.
+            If `match` names no coordinate of words or leaves no word to change places with, or a
+            word lacks all scores by a model.
 
         Notes
         -----
@@ -578,8 +579,7 @@ class Posterior(Questions):
         """
         from valuebias.posterior.placebo import placebo
 
-        names = (match,) if isinstance(match, str) else tuple(match)
-        return placebo(self, names, bins, n, seed)
+        return placebo(self, match, bins, n, seed)
 
     def influence(self, *, prob: float = 0.9, progress: bool = True) -> pd.DataFrame:
         """Estimate the headline without each model, and without each base that models share.

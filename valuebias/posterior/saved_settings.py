@@ -60,12 +60,25 @@ def parse_settings(text: str, wanted: Mapping[str, tuple[type, ...]]) -> dict[st
             and isinstance(registered.get("decision"), str)
             and isinstance(registered.get("departures"), list)
             and isinstance(registered.get("rope"), float | None)
+            and _is_question(registered.get("question"))
         ):
             raise ValueBiasError(
                 f"The saved fit is damaged: its setting 'prereg' is {shown(registered)}. Copy it "
                 "again, or fit again."
             )
     return dict(settings)
+
+
+def _is_question(stored: Any) -> bool:
+    """Whether this is a question that was registered."""
+    return isinstance(stored, dict) and all(
+        [
+            stored.keys() == {"pair", "contrast", "name", "category"},
+            isinstance(stored.get("pair"), list | None),
+            isinstance(stored.get("contrast"), dict),
+            all(isinstance(stored.get(part), str) for part in ("name", "category")),
+        ]
+    )
 
 
 def _focus(stored: Any) -> dict[str, Any]:

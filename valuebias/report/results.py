@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -14,6 +12,7 @@ from valuebias.analysis.outcome import describe
 from valuebias.plots import families, forest, words
 from valuebias.posterior.headline import POWER, detectable
 from valuebias.posterior.posterior import CERTAIN, Posterior
+from valuebias.posterior.prereg import describe_registration
 from valuebias.posterior.wording import false_signs, percent, sampled_units, under
 from valuebias.report.cells import cell_tables
 from valuebias.report.columns import chance_column, displayed, interval_column
@@ -85,22 +84,12 @@ def limits_section(inputs: ReportInputs) -> Section:
         "What else differs between the groups (size, preference data, training recipe) is "
         f"adjusted for only where the formula names it: {fit.settings['formula']}."
     )
-    registered = fit.settings.get("prereg")
-    if registered:
-        items.append(_registered(registered))
+    if fit.settings.get("prereg"):
+        items.append(describe_registration(fit))
     needed = _bases_needed(inputs)
     if needed:
         items.append(needed)
     return Section("limits", "What the data cannot say", items=tuple(items))
-
-
-def _registered(registered: Mapping[str, Any]) -> str:
-    """Say what was registered, and whether the fit keeps to it."""
-    settings = ", ".join(f"{name} {value!r}" for name, value in registered["settings"].items())
-    digest = f" (SHA-256 {registered['sha256'][:16]}…)" if registered["sha256"] else ""
-    departures = registered["departures"]
-    kept = "It departs from that, as said above." if departures else "It keeps to that."
-    return f"The analysis was registered{digest}: {settings or 'its rule alone'}. {kept}"
 
 
 def _bases_needed(inputs: ReportInputs) -> str:
