@@ -98,47 +98,45 @@ def test_what_cannot_be_estimated_is_said(scores: xr.Dataset) -> None:
 def test_every_specification_estimates_the_same() -> None:
     """Of three families, the pair of the first; what does not have it is not counted."""
     ds = simulate(
-        n_models={"A": 3, "B": 3, "C": 3}, n_prompts=4, n_words=16, seed=3,
+        n_models={"A": 3, "B": 3, "C": 3}, n_prompts=4, n_words=16, seed=12,
         effects={"A": 0.05, "B": 0.0, "C": -0.05}, sd={"model_category": 0.3},
     )  # fmt: skip
     ds = ds.assign_coords(stage=("model", ["instruct", "reward", "reward"] * 3))
-    one_sided = [str(n) for n in ds["prompt"].values[ds["framing"].values == "positive"]]
+    words = [str(word) for word in ds["response"].to_numpy()]
+    halves = {"even": words[::2], "odd": words[1::2]}
     choices = {
-        "outcomes": ["normal"], "priors": {"default": None}, "prompts": {"positive": one_sided},
-        "formulas": ["~ family", "~ stage", "~ family + stage", "~ log10(n_params)", "~  family"],
-        "seed": 1, "progress": False,
+        "outcomes": ["normal"], "bases": ["base"], "priors": {"default": None}, "seed": 1,
+        "progress": False,
     }  # fmt: skip
-    made = valuebias.multiverse(ds, lexicons="halves", bases=["base"], **choices)  # type: ignore[arg-type]
+    made = valuebias.multiverse(
+        ds, lexicons=halves, prompts=None,
+        formulas=["~ family", "~ stage", "~ log10(n_params)", "~  family"], **choices,  # type: ignore[arg-type]
+    )  # fmt: skip
     table = made.table
     counted = table[table["error"] == ""]
-    first = table[table["first"]].iloc[0]
-    assert set(counted["name"]) == {first["name"]}
-    assert set(counted["formula"]) == {"~ family", "~ family + stage", "~  family"}
-    assert set(counted["prompts"]) == {"all prompts"}
+    assert len(set(counted["name"])) == 1
+    assert set(counted["formula"]) == {"~ family", "~  family"}
     largest = {
         str(valuebias.fit(
-            ds.isel(response=half), draws=50, tune=50, chains=1, seed=1, progress=False
+            ds.sel(response=half), draws=50, tune=50, chains=1, seed=1, progress=False
         ).contrasts().loc[0, "name"])
-        for half in (slice(0, 16, 2), slice(1, 16, 2), slice(None))
+        for half in (*halves.values(), words)
     }  # fmt: skip
     assert len(largest) > 1, "each would have picked a pair of its own"
-    why = table[table["error"] != ""].set_index("formula")["error"]
+    assert (counted["mean"] < 0).any(), "nor is it turned positive"
+    why = table[table["error"] != ""]["error"]
     assert why.str.startswith("does not compare these: ").all()
-    assert why["~ stage"].str.contains("has no levels of 'family'").any()
-    assert why["~ family"].str.contains("they are of one framing").all()
-    assert table["duplicate"].sum() == 3
-    assert set(table.loc[table["duplicate"], "formula"]) == {"~  family"}
-    assert "Of 6 specifications" in str(made)
+    assert why.str.contains("has no levels of 'family'").all()
+    assert table.loc[table["duplicate"], "formula"].tolist() == ["~  family"] * 3
+    assert "Of 3 specifications" in str(made)
     assert "3 more are the same fit as another and counted once." in str(made)
-    assert f"{len(why)} more are not counted, as they do not compare these." in str(made)
+    assert "6 more are not counted, as they do not compare these. See the column" in str(made)
+    one_sided = [str(n) for n in ds["prompt"].values[ds["framing"].values == "positive"]]
     asked = valuebias.multiverse(
-        ds,
-        lexicons=None,
-        bases=["base"],
-        pair=("C", "A"),
-        **choices | {"prompts": None},  # type: ignore[arg-type]
-    )
-    assert set(asked.table.loc[asked.table["error"] == "", "name"]) == {"C − A"}
+        ds, lexicons=None, pair=("C", "A"), prompts={"positive": one_sided}, **choices  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert asked.table["name"].tolist() == ["C − A", ""]
+    assert "they are of one framing" in asked.table["error"].iloc[1]
 
 
 def test_a_choice_without_a_difference_counts_once(scores: xr.Dataset) -> None:
@@ -297,12 +295,13 @@ def test_a_placebo_names_what_it_is_of(scores: xr.Dataset) -> None:
     assert ": the lean is" in str(overall)
 
 
-def test_a_placebo_of_gaps_names_the_words(scores: xr.Dataset) -> None:
-    score = scores["score"].to_numpy().copy()
-    positive = scores["framing"].to_numpy() == "positive"
+def test_a_placebo_of_gaps_names_the_words() -> None:
+    ds = simulate(n_models={"Alder": 2, "Birch": 2}, n_prompts=4, n_words=12, seed=1)
+    score = ds["score"].to_numpy().copy()
+    positive = ds["framing"].to_numpy() == "positive"
     score[np.ix_([0], positive, [3])] = np.nan
-    gappy = scores.assign(score=(scores["score"].dims, score))
-    fit = valuebias.fit(gappy, **SETTINGS | {"draws": 20, "tune": 30})  # type: ignore[call-overload]
-    word = str(scores["response"].to_numpy()[3])
+    gappy = ds.assign(score=(ds["score"].dims, score))
+    fit = valuebias.fit(gappy, **SETTINGS | {"draws": 5, "tune": 5, "chains": 1})  # type: ignore[call-overload]
+    word = str(ds["response"].to_numpy()[3])
     with pytest.raises(ValueBiasError, match=f"'{word}' were scored by some model after no pos"):
         fit.placebo(n=99)

@@ -574,8 +574,8 @@ class Posterior(Questions):
         --------
         >>> import valuebias
         >>> fit = valuebias.fit(valuebias.datasets.load("simulated"), seed=1, progress=False)
-        >>> fit.placebo(match="length", n=199).p <= 1
-        True
+        >>> fit.placebo(match="length", n=199).p
+        0.005
         """
         from valuebias.posterior.placebo import placebo
 
