@@ -541,8 +541,8 @@ class Questions(Draws):
             if str(models["family"].iloc[k]) not in families:
                 raise ValueBiasError(
                     f"{str(models.index[k])!r} is said to be of {models['family'].iloc[k]!r}, but "
-                    f"the models on {models[name].iloc[k]!r} are of {str(families[0])!r}; name its own "
-                    "base, or leave the base out."
+                    f"the models on {models[name].iloc[k]!r} are of {str(families[0])!r}; name its "
+                    "own base, or leave the base out."
                 )
         return int(same[0])
 

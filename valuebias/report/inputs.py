@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -188,7 +188,7 @@ def _compute(fit: Posterior, advance: Callable[[], None]) -> ReportInputs:
     )
 
 
-def _bases_needed(fit: Posterior, row: Mapping[str, Any]) -> tuple[int | None, ...]:
+def _bases_needed(fit: Posterior, row: pd.Series[Any]) -> tuple[int | None, ...]:
     others = [group for group in fit.problem.crossing.space.groups if group.name != "base"]
     asked = row["form"] == DIFFERENCE and row["variable"] == "family" and not row["at"]
     plain = told_apart(fit) and fit.problem.noise.plain
