@@ -127,7 +127,7 @@ class Questions(Draws):
         design = self.problem.crossing.design
         focus: dict[str, Any] = {**(self.settings.get("focus") or {})}
         if pair is not None:
-            levels = tuple(map(str, pair)) if isinstance(pair, list | tuple) else pair
+            levels: Any = tuple(map(str, pair)) if isinstance(pair, list | tuple) else pair
             headline_factor(design, levels)
             focus = {**focus, "pair": list(levels), "largest": False}
         if by is not None:
@@ -392,7 +392,7 @@ class Questions(Draws):
         crossing = self.problem.crossing
         table = _check_models(models, crossing.design, self.settings["formula"])
         rows = crossing.design.rows(table)
-        lost = table.index[~np.isfinite(rows).all(axis=1)]
+        lost = table.index[np.flatnonzero(~np.isfinite(rows).all(axis=1))]
         if len(lost):
             raise ValueBiasError(
                 f"the numbers of {few(map(str, lost))} are missing, or such that the formula "
