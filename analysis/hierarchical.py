@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from valuebias.analysis.design.grouping import (
     PAIR_COORDS,
     Group,
 )
+from valuebias.analysis.design.noise import NORMAL, Noise, read_noise
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.design.random_terms import groups_of, split_random
 from valuebias.analysis.design.stored_design import Layout, pack_layout, unpack_layout
@@ -73,6 +74,7 @@ class Problem:
     strata: list[Stratum]
     stored: xr.Dataset | None = None
     """The formulas' columns, to be kept with the draws."""
+    noise: Noise = NORMAL
 
     @property
     def coefficient_scales(self) -> Array:
@@ -124,6 +126,10 @@ class Model:
     spread : bool or None
         Whether families differ in how much their models vary; where None, as
         :func:`spread_by_family` says.
+    family : str
+        How scores scatter about what is expected of them, ``"gaussian"`` or ``"student"``.
+    residual : str or None
+        ``"model"`` where each model has a residual SD of its own.
     """
 
     formula: str
@@ -131,6 +137,8 @@ class Model:
     words: str | None = None
     base: str | None = "base"
     spread: bool | None = None
+    family: str = "gaussian"
+    residual: str | None = None
 
 
 MODEL_FIELDS = tuple(field.name for field in fields(Model))
@@ -175,7 +183,8 @@ def make_problem(
     tables = make_tables(crossing, crossing.y)
     strata = make_strata(crossing, components, tables, chosen.coefficient_scales(crossing))
     kept = pack_layout(layout, model.formula) if stored is None else stored
-    return Problem(crossing, components, chosen, strata, kept)
+    noise = read_noise(model.family, model.residual)
+    return Problem(crossing, components, chosen, strata, kept, noise)
 
 
 def in_lexicon(dataset: xr.Dataset) -> xr.Dataset:
@@ -234,12 +243,13 @@ def word_covariates(formula: str | None, dataset: xr.Dataset) -> pd.DataFrame | 
 def sample(problem: Problem, settings: Settings, progress: Progress | None) -> xr.DataTree:
     """Sample and recover effects; returns the groups of a fit, without attributes.
 
-    Complete crossings are sampled on the collapsed density, incomplete ones to completion.
+    Complete crossings are sampled on the collapsed density, incomplete ones to completion, and so
+    are scores whose residuals are not normal with one SD.
     """
     from valuebias.analysis.sampling.incomplete import CompletedDraws
 
     sampled = sample_variances(problem, settings, progress)
-    extra = None
+    extra, of_noise = None, xr.Dataset()
     if isinstance(sampled, CompletedDraws):
         draws, margins = sampled.variances, sampled.margins
         extra = xr.Dataset(
@@ -255,11 +265,16 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
         margins = make_margins(problem.crossing, make_tables(problem.crossing, problem.crossing.y))
     v = problem.components.variances(draws.sd, draws.correlation, draws.spread)
     v = v.reshape(-1, problem.components.n_variances)
+    if extra is not None and isinstance(sampled, CompletedDraws) and not problem.noise.plain:
+        # The values that stand for the scores have a residual variance of their own.
+        core = v[:, list(problem.components["residual"].index[0])]
+        extra["residual"] = (("sample", "framing"), core)
+        draws, of_noise = _with_noise(problem, draws, sampled.noise)
     rng = np.random.default_rng([settings.seed, 1])
     effects = draw_effects(
         problem.crossing, problem.components, margins, v, problem.coefficient_scales, rng
     )
-    groups = {"posterior": _posterior(problem, draws, effects)}
+    groups = {"posterior": _posterior(problem, draws, effects).merge(of_noise)}
     groups["sample_stats"] = draws.stats
     if problem.stored is not None:
         groups["design"] = problem.stored
@@ -272,7 +287,8 @@ def sample_variances(
     problem: Problem, settings: Settings, progress: Progress | None
 ) -> VarianceDraws | CompletedDraws:
     """Sample the variances only; of an incomplete crossing with its completions."""
-    from valuebias.analysis.sampling.incomplete import sample_incomplete
+    from valuebias.analysis.sampling.incomplete import Sampler, sample_incomplete
+    from valuebias.analysis.sampling.robust import RobustSampler
 
     cores = min(settings.chains, os.cpu_count() or 1)
     common = {
@@ -282,15 +298,13 @@ def sample_variances(
         "seed": settings.seed,
         "cores": cores,
     }
+    if not problem.noise.plain:
+        return sample_incomplete(RobustSampler(problem), progress=progress, **common)
     if not problem.crossing.complete:
-        return sample_incomplete(
-            problem.crossing,
-            problem.components,
-            problem.posterior,
-            problem.coefficient_scales,
-            progress=progress,
-            **common,
+        sampler = Sampler(
+            problem.crossing, problem.components, problem.posterior, problem.coefficient_scales
         )
+        return sample_incomplete(sampler, progress=progress, **common)
     if settings.sampler == "pymc":
         from valuebias.analysis.sampling.nuts import sample_pymc
         from valuebias.analysis.sampling.pymc_model import build_model
@@ -305,6 +319,26 @@ def sample_variances(
     from valuebias.analysis.sampling.hmc import sample_hmc
 
     return sample_hmc(posterior, progress=progress, **common)
+
+
+def _with_noise(
+    problem: Problem, draws: VarianceDraws, kept: Array
+) -> tuple[VarianceDraws, xr.Dataset]:
+    """Give the residual its own SD among the draws, and name what else residuals are like."""
+    from valuebias.analysis.sampling.robust import NoiseDraws
+
+    noise = NoiseDraws.read(kept, len(problem.crossing.framings))
+    at, sd = problem.components.names.index("residual"), draws.sd.copy()
+    sd[:, :, at] = noise.sd
+    named = xr.Dataset()
+    if problem.noise.student:
+        named["nu"] = (("chain", "draw", "part"), noise.nu[..., None])
+        named = named.assign_coords(part=["residual"])
+    if problem.noise.by_model:
+        named["residual_factor"] = (("chain", "draw", "model"), noise.factor)
+        named["residual_spread"] = (("chain", "draw", "over"), noise.spread[..., None])
+        named = named.assign_coords(over=["model"])
+    return replace(draws, sd=sd), named
 
 
 def _posterior(problem: Problem, draws: VarianceDraws, effects: EffectDraws) -> xr.Dataset:

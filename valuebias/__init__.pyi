@@ -49,6 +49,8 @@ from .logprobs.validation import validate_implicit as validate_implicit
 from .models.spec import Model as Model
 from .models.spec import model_tables as model_tables
 from .models.spec import read_models as read_models
+from .posterior.claims import Claims as Claims
+from .posterior.claims import check_claims as check_claims
 from .posterior.estimates import Estimates as Estimates
 from .posterior.multiverse import Multiverse as Multiverse
 from .posterior.multiverse import multiverse as multiverse

@@ -323,10 +323,9 @@ def _learn_levels(expression: str, column: pd.Series[Any], rows: str) -> Factor:
         )
     levels = tuple(sorted(set(column.astype(str))))
     if len(levels) < 2:
-        without = "" if rows == "words" else " (formula='~ 1')"
         raise ValueBiasError(
             f"all {rows} at hand have {expression} = {levels[0]!r}, so nothing can be compared; "
-            f"add {rows} of another {expression}, or leave it out{without}."
+            f"add {rows} of another {expression}, or leave it out of the formula."
         )
     labels = tuple(f"{expression}[{i + 1}]" for i in range(len(levels) - 1))
     return Factor(expression, levels, labels=labels)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.design.components import SPREADS, Components
 from valuebias.analysis.design.crossing import Crossing
+from valuebias.analysis.design.noise import LEAST_NU, NU_RATE, NU_SHAPE, RESIDUAL_SPREAD, Noise
 from valuebias.errors import ValueBiasError, did_you_mean
 
 __all__ = ["Prior", "as_prior", "prior_table"]
@@ -152,7 +153,9 @@ def as_prior(prior: Prior | Mapping[str, Any] | None) -> Prior:
     return Prior(**prior)
 
 
-def prior_table(prior: Prior, crossing: Crossing, components: Components) -> pd.DataFrame:
+def prior_table(
+    prior: Prior, crossing: Crossing, components: Components, noise: Noise
+) -> pd.DataFrame:
     """One row per parameter: its distribution in outcome units and what it means."""
     unit = crossing.scale
     rows = []
@@ -168,6 +171,12 @@ def prior_table(prior: Prior, crossing: Crossing, components: Components) -> pd.
             (f"spread[{level}]", text, f"how families differ in their models' SDs on {level_text}")
             for level, level_text in zip(SPREADS, ("categories", "single words"), strict=True)
         ]
+    if noise.student:
+        text = f"Gamma({NU_SHAPE:g}, {NU_RATE:g}) above {LEAST_NU:g}"
+        rows.append(("nu[residual]", text, "degrees of freedom of the t, whose scale sd is"))
+    if noise.by_model:
+        text = f"HalfNormal({RESIDUAL_SPREAD:g}) on the log scale"
+        rows.append(("residual_spread[model]", text, "how models differ in the residual's SD"))
     text = f"Normal(0, {prior.mean * unit:.3g})"
     rows.append(("mean", text, "each category × framing, zero-sum families"))
     if len(crossing.design.terms) > 1:

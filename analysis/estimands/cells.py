@@ -28,9 +28,12 @@ __all__ = [
     "OBSERVED",
     "Cell",
     "averaging",
+    "cells_values",
     "factor_of",
     "make_cells",
+    "n_models",
     "number_of",
+    "outside",
     "slope_row",
     "value_text",
     "values_of",
@@ -67,9 +70,21 @@ class Cell:
         return ", ".join(f"{name} = {value_text(self.values[name])}" for name in left)
 
 
+def cells_values(cells: Iterable[Cell]) -> dict[str, list[Value]]:
+    """Collect the values that variables are set to in some cells, each once."""
+    out: dict[str, dict[Value, None]] = {}
+    for cell in cells:
+        for name, value in cell.values.items():
+            out.setdefault(name, {})[value] = None
+    return {name: list(values) for name, values in out.items()}
+
+
 def value_text(value: Value) -> str:
     """Write a level or a number."""
-    return value if isinstance(value, str) else f"{value:.12g}"
+    if isinstance(value, str):
+        return value
+    plain, short = f"{value:.12g}", f"{value:.4g}"
+    return short if float(short) == value and len(short) < len(plain) else plain
 
 
 def make_cells(
@@ -114,8 +129,26 @@ def make_cells(
         )
     for combination in itertools.product(*levels.values()):
         chosen = dict(zip(levels, combination, strict=True))
-        cells.append(Cell(chosen, _set(design, table, chosen), _n_models(design, chosen)))
+        cells.append(Cell(chosen, _set(design, table, chosen), n_models(design, chosen)))
     return cells
+
+
+def outside(design: ModelDesign, values: Mapping[str, Any]) -> str:
+    """Say which numbers are set beyond those of the models at hand; empty where none is."""
+    said = []
+    for name, given in values.items():
+        if name in design.models and pd.api.types.is_numeric_dtype(design.models[name]):
+            have = np.asarray(design.models[name], dtype=np.float64)
+            low, high = np.nanmin(have), np.nanmax(have)
+            far = [x for x in np.atleast_1d(given).tolist() if not low <= float(x) <= high]
+            if far:
+                ends = f"{value_text(float(low))} to {value_text(float(high))}"
+                there = ", ".join(value_text(float(x)) for x in far)
+                said.append(
+                    f"The models at hand have {name} from {ends}, not {there}: the formula alone "
+                    "says what is there."
+                )
+    return " ".join(said)
 
 
 def averaging(design: ModelDesign, weights: str, fixed: Iterable[str]) -> str:
@@ -133,7 +166,8 @@ def averaging(design: ModelDesign, weights: str, fixed: Iterable[str]) -> str:
     parts = [f"all levels of {', '.join(levels)} count the same"] if levels else []
     if numbers:
         parts.append(f"what {', '.join(numbers)} is made of is at its mean over models")
-    return "; ".join(parts).capitalize() + "."
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def factor_of(design: ModelDesign, name: str, argument: str) -> Factor:
@@ -142,10 +176,11 @@ def factor_of(design: ModelDesign, name: str, argument: str) -> Factor:
         if factor.categorical and name in (factor.expression, *factor.names):
             return factor
     known = [f.expression for f in design.variables if f.categorical]
-    if any(name in (f.expression, *f.names) for f in design.variables):
-        raise ValueBiasError(
-            f"{name!r} is a number, which has no levels; give values with at={{{name!r}: [...]}}."
-        )
+    for factor in design.variables:
+        if name in (factor.expression, *factor.names):
+            number = min(factor.names)
+            advice = "pair=(..., ...)" if argument == "variable" else f"at={{{number!r}: [...]}}"
+            raise ValueBiasError(f"{name!r} is a number, which has no levels; give {advice}.")
     if not known:
         raise ValueBiasError(
             f"{argument} names {shown(name)}, but the formula {design.formula!r} has no variable "
@@ -207,9 +242,8 @@ def number_of(design: ModelDesign, name: str) -> str:
 
 def values_of(design: ModelDesign, name: str, values: Any, argument: str = "at") -> list[Value]:
     """Check the values that a variable is set to."""
-    several = (
-        list(values) if isinstance(values, list | tuple | np.ndarray | pd.Series) else [values]
-    )
+    several = list(np.atleast_1d(values)) if isinstance(values, np.ndarray) else values
+    several = list(several) if isinstance(several, list | tuple | pd.Series) else [several]
     if not several:
         raise ValueBiasError(f"{argument} gives no value of {name!r}; give one or leave it out.")
     for factor in design.variables:
@@ -287,7 +321,7 @@ def _set(design: ModelDesign, table: pd.DataFrame, values: Mapping[str, Value]) 
     return out
 
 
-def _n_models(design: ModelDesign, values: Mapping[str, Value]) -> int:
+def n_models(design: ModelDesign, values: Mapping[str, Value]) -> int:
     """Count the models at hand that have the levels, whatever their numbers."""
     have = np.ones(len(design.models), dtype=bool)
     for factor in design.variables:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -9,6 +11,7 @@ from scipy import stats
 
 from valuebias.analysis.auditing.misfit import STATISTICS, Structure
 from valuebias.analysis.design.crossing import Crossing, centre
+from valuebias.analysis.design.noise import Factors
 from valuebias.analysis.estimands.smoother import Smoother
 
 __all__ = ["CHECKS", "predictive_check"]
@@ -33,6 +36,7 @@ def predictive_check(
     coefficients: Array,  # (draw, column, framing, axis)
     structure: Structure,
     rng: np.random.Generator,
+    residuals: Iterable[Factors],
 ) -> xr.Dataset:
     """Statistics of the data and of one replicated crossing per draw.
 
@@ -41,11 +45,11 @@ def predictive_check(
     crossing = smoothers[0].crossing
     observed = _statistics(crossing, crossing.y, structure)
     replicated = []
-    for smoother, coefficient in zip(smoothers, coefficients, strict=True):
+    for smoother, coefficient, factors in zip(smoothers, coefficients, residuals, strict=True):
         fixed = np.einsum(
             "mq,qfj,wj->mfw", crossing.design.matrix, coefficient, crossing.word_basis
         )
-        cube = smoother.simulate_cube(rng) + fixed[:, crossing.framing]
+        cube = smoother.simulate_cube(rng, factors) + fixed[:, crossing.framing]
         cube = centre(cube, crossing.observed)
         replicated.append(_statistics(crossing, cube, structure))
     known = np.isfinite(observed)

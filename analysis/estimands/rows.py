@@ -89,7 +89,7 @@ def headline_factor(design: ModelDesign, pair: tuple[str, str] | None = None) ->
     factors = [f for f in _ordered(design) if f.categorical]
     if pair is None:
         return factors[0] if factors else None
-    if isinstance(pair, str) or len(pair) != 2 or pair[0] == pair[1]:
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or pair[0] == pair[1]:
         example = factors[0].levels[:2] if factors else ("Gemma", "Llama")
         raise ValueBiasError(
             f"pair must be two different levels such as {example}, found {shown(pair)}."

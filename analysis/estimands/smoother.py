@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.design.components import Components
 from valuebias.analysis.design.crossing import REST, Axis, Crossing
 from valuebias.analysis.design.margins import smooth_prompts
+from valuebias.analysis.design.noise import Factors
 from valuebias.analysis.design.strata import coefficient_prior
 from valuebias.analysis.estimands.effects import symmetric_root
 
@@ -82,6 +83,7 @@ class Smoother:
     ) -> None:
         self.crossing, self.components, self.v = crossing, components, v
         self._scales = coefficient_scales
+        self._shrunk: dict[tuple[Any, ...], tuple[Array, Array]] = {}
         self.residual = v[list(components["residual"].index[0])]
         self._priors = [
             coefficient_prior(crossing, components, j, coefficient_scales)
@@ -127,10 +129,12 @@ class Smoother:
         axis = rng.standard_normal((m, p, len(self.crossing.axes)))
         return Fields(means, prompts, self._model_prompts(None, axis), np.zeros((m, p)))
 
-    def simulate_cube(self, rng: np.random.Generator) -> Array:
+    def simulate_cube(self, rng: np.random.Generator, factors: Factors | None = None) -> Array:
         """Draw a whole new cube (model, prompt, word): new models, prompts, words and residuals."""
         effects = self.simulate(rng, noise=np.empty(self.crossing.shape[1:]))
         cube = rng.standard_normal(self.crossing.shape)
+        if factors is not None:
+            factors.scale(cube, rng)
         cube *= np.sqrt(self.residual)[self.crossing.framing][:, None]
         cube += self.spread(effects)
         return np.asarray(cube)
@@ -330,10 +334,14 @@ class Smoother:
         self, framing: int, axes: Sequence[Axis], *, shared: bool, prior: bool = False
     ) -> tuple[Array, Array]:
         """Gain and noise SD within a framing, one for each axis; the SD of the ``prior``."""
-        residual = self.residual[framing]
-        totals = np.array([self._within_total(framing, axis, shared) for axis in axes])
-        gain = 1 - residual / totals
-        return gain, np.sqrt(totals - residual if prior else gain * residual)
+        key = framing, tuple(axes), shared, prior
+        if key not in self._shrunk:  # solvers ask many times
+            residual = self.residual[framing]
+            totals = np.array([self._within_total(framing, axis, shared) for axis in axes])
+            gain = 1 - residual / totals
+            sd = np.sqrt(totals - residual if prior else gain * residual)
+            self._shrunk[key] = gain, sd
+        return self._shrunk[key]
 
     def _within_total(self, framing: int, axis: Axis, shared: bool) -> float:
         entries = self.components.within_entries(shared=shared, axis=axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numba
@@ -30,14 +31,30 @@ class Hamiltonian:
     mode: Array
     root: Array
     step: float
+    fixed: tuple[int, ...] = ()  # parameters that stay where they are
 
     @classmethod
-    def at_mode(cls, target: Posterior, start: Array, step: float = 0.4) -> Hamiltonian:
+    def at_mode(
+        cls, target: Posterior, start: Array, step: float = 0.4, fixed: tuple[int, ...] = ()
+    ) -> Hamiltonian:
         """Find the mode from ``start`` and factor the inverse of the curvature there."""
-        mode, values, vectors = _climb(target, start)
+        free = np.setdiff1d(np.arange(len(start)), np.array(fixed, dtype=np.intp))
+
+        def at(values: Array) -> Array:
+            x = start.copy()
+            x[free] = values
+            return x
+
+        def climbed(values: Array) -> tuple[float, Array]:
+            value, gradient = target(at(values))
+            return value, gradient[free]
+
+        top, values, vectors = _climb(climbed, start[free])
         # A flat direction has its prior's width: SD about one on the log scale. The root is the
         # symmetric one: it mixes parameters least, so that a long tail stays on an axis of its own.
-        return cls(mode, vectors / np.sqrt(np.maximum(values, 1.0)) @ vectors.T, step)
+        root = np.zeros((len(start),) * 2)
+        root[np.ix_(free, free)] = vectors / np.sqrt(np.maximum(values, 1.0)) @ vectors.T
+        return cls(at(top), root, step, fixed)
 
     def moves(
         self, target: Posterior, x: Array, rng: np.random.Generator, n: int
@@ -62,14 +79,14 @@ class Hamiltonian:
         accept = 0.0 if diverged else float(np.exp(min(0.0, -energy)))
         return (proposal if rng.uniform() < accept else x), accept, diverged
 
-    @staticmethod
-    def jumps(target: Posterior, x: Array, rng: np.random.Generator) -> Array:
+    def jumps(self, target: Posterior, x: Array, rng: np.random.Generator) -> Array:
         """Try long jumps of some log SDs, one after the other (Metropolis steps).
 
         Trajectories are as long as the mode is wide. In the tail of an SD near zero, where the
         density falls by its prior's slope of one only, they would wander for dozens of draws.
         """
         chosen = np.flatnonzero(rng.uniform(size=len(target.scales)) < _JUMPING)
+        chosen = np.setdiff1d(chosen, np.array(self.fixed, dtype=np.intp))
         offsets = _JUMP * rng.standard_t(3, len(chosen))
         return np.asarray(
             _jump(x, chosen, offsets, np.log(rng.uniform(size=len(chosen))), target.arguments)
@@ -103,7 +120,7 @@ class Hamiltonian:
         self.step = float(np.clip(np.exp(log_step), 0.02, 1.0))
 
 
-def _climb(target: Posterior, x: Array) -> tuple[Array, Array, Array]:
+def _climb(target: Callable[[Array], tuple[float, Array]], x: Array) -> tuple[Array, Array, Array]:
     """Climb to the mode by Newton's method; returns it, and the curvature's values and vectors.
 
     The curvature is measured anew after so many steps only, and learnt from the steps between
@@ -134,7 +151,7 @@ def _climb(target: Posterior, x: Array) -> tuple[Array, Array, Array]:
     return x, *_curvature(target, x)
 
 
-def _curvature(target: Posterior, x: Array) -> tuple[Array, Array]:
+def _curvature(target: Callable[[Array], tuple[float, Array]], x: Array) -> tuple[Array, Array]:
     h = 1e-4
     slopes = [target(x + e)[1] - target(x - e)[1] for e in h * np.eye(len(x))]
     curvature = -np.array(slopes) / (2 * h)

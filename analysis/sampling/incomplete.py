@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -36,7 +37,13 @@ from valuebias.analysis.sampling.hamiltonian import Hamiltonian
 from valuebias.analysis.sampling.nuts import VarianceDraws, start_point
 from valuebias.analysis.sampling.threads import Counter
 
-__all__ = ["CompletedDraws", "Sampler", "complete_cubes", "sample_incomplete"]
+__all__ = [
+    "CompletedDraws",
+    "Sampler",
+    "complete_cubes",
+    "sample_incomplete",
+    "solvable_smoother",
+]
 
 Array = NDArray[np.float64]
 
@@ -67,6 +74,7 @@ class CompletedDraws:
     margins: Margins
     rest_of: NDArray[np.intp]  # which draws (chain · draw) it is of
     scatter: Array  # mean over draws of the strata's scatter, for the PyMC model
+    noise: Array  # (chain, draw, number): the residuals' own parameters, where they have any
 
 
 @dataclass
@@ -83,13 +91,11 @@ class _Chain:
     scatter: Array
     accept: Array
     diverging: NDArray[np.bool_]
+    noise: Array
 
 
 def sample_incomplete(
-    crossing: Crossing,
-    components: Components,
-    posterior_of: Callable[[list[Stratum]], Posterior],
-    coefficient_scales: Array,
+    sampler: Sampler,
     *,
     draws: int,
     tune: int,
@@ -99,14 +105,13 @@ def sample_incomplete(
     progress: Callable[[int, int], None] | None,
 ) -> CompletedDraws:
     """Run the chains in threads (numpy and the kernels release the interpreter's lock)."""
-    sampler = Sampler(crossing, components, posterior_of, coefficient_scales)
     seeds = np.random.SeedSequence(seed).spawn(chains)
     homes, margins = sampler.homes(chains, draws)
     cores = max(1, min(cores, chains))
     # Made here, since memory that threads take for themselves is not given back.
-    states: SimpleQueue[Completion] = SimpleQueue()
+    states: SimpleQueue[Any] = SimpleQueue()
     for _ in range(cores):
-        states.put(Completion(sampler.gaps, keep=False))
+        states.put(sampler.make_state())
     counter = Counter(progress, chains * (draws + tune))
     # The matrices are small: BLAS threads would only get in the way of the chains' own.
     with (
@@ -134,6 +139,7 @@ def sample_incomplete(
         margins=margins,
         rest_of=np.arange(chains * draws).reshape(chains, draws)[:, :: homes[0].thin].ravel(),
         scatter=np.mean([r.scatter for r in results], axis=0),
+        noise=np.stack([r.noise for r in results]),
     )
 
 
@@ -150,12 +156,12 @@ def complete_cubes(
     """
     state, cube, missing = Completion(Gaps(crossing)), crossing.y.copy(), ~crossing.observed
     for row in v:
-        state.redraw_exactly(_solvable_smoother(crossing, components, coefficient_scales, row), rng)
+        state.redraw_exactly(solvable_smoother(crossing, components, coefficient_scales, row), rng)
         cube[missing] = state.missing
         yield cube
 
 
-def _solvable_smoother(
+def solvable_smoother(
     crossing: Crossing, components: Components, coefficient_scales: Array, v: Array
 ) -> Smoother:
     """Make the smoother at ``v``, with a residual large enough for the effects to be solved for."""
@@ -166,6 +172,11 @@ def _solvable_smoother(
 
 class Sampler:
     """Everything the chains share; read-only once made."""
+
+    fixed: tuple[int, ...] = ()
+    """Parameters of the density that step 2 leaves where they are."""
+    n_noise = 0
+    """How many parameters residuals have beside those of the density."""
 
     def __init__(
         self,
@@ -201,16 +212,25 @@ class Sampler:
                 scatter=np.zeros_like(self.posterior.packed.scatter),
                 accept=np.empty(draws),
                 diverging=np.zeros(draws, dtype=bool),
+                noise=np.empty((draws, self.n_noise)),
             )
             for c in range(chains)
         ]
         flat = (table.reshape(-1, *table.shape[2:]) for table in (on_axes, rest))
         return homes, Margins(*flat)
 
+    def make_state(self) -> Any:
+        """Make what a chain works in."""
+        return Completion(self.gaps, keep=False)
+
+    def noise_of(self, state: Any, x: Array) -> Array:
+        """Give the residuals' own parameters."""
+        return np.empty(0)
+
     def run(
         self,
         out: _Chain,
-        states: SimpleQueue[Completion],
+        states: SimpleQueue[Any],
         tune: int,
         rng: np.random.Generator,
         counter: Counter,
@@ -231,13 +251,14 @@ class Sampler:
             x, target = self.impute(state, x, rng)
             if i < 0 and -i in {tune, tune - tune // 4, tune // 2}:
                 # The first completions are crude: look again for the mode and its curvature.
-                kernel = Hamiltonian.at_mode(target, x, kernel.step)
+                kernel = Hamiltonian.at_mode(target, x, kernel.step, self.fixed)
             x, accept, diverged = self.move(kernel, target, x, rng)
             if i < 0:
                 kernel.adapt(accept, tune + i)
             else:
                 margins = make_margins(self.crossing, state.tables)
                 out.x[i], out.accept[i], out.diverging[i] = x, accept, diverged
+                out.noise[i] = self.noise_of(state, x)
                 out.on_axes[i] = margins.on_axes
                 if i % out.thin == 0:
                     out.rest[i // out.thin] = margins.rest
@@ -253,13 +274,11 @@ class Sampler:
         """Step 2: the variances given the completed cube; acceptance, and whether any diverged."""
         return kernel.moves(target, kernel.jumps(target, x, rng), rng, _MOVES)
 
-    def _target(self, state: Completion) -> Posterior:
+    def _target(self, state: Any) -> Posterior:
         scatter = make_scatter(self.crossing, state.tables, self.strata)
         return replace(self.posterior, packed=replace(self.posterior.packed, scatter=scatter))
 
-    def impute(
-        self, state: Completion, x: Array, rng: np.random.Generator
-    ) -> tuple[Array, Posterior]:
+    def impute(self, state: Any, x: Array, rng: np.random.Generator) -> tuple[Array, Posterior]:
         """Step 1: the missing cells given the variances; returns the variances and their density.
 
         Where most cells are missing, those would hold the residual's variance where it was: it is
@@ -271,7 +290,7 @@ class Sampler:
         residual would be: van Dyk & Park 2008, *J. Am. Stat. Assoc.* 103, 790–796.)
         """
         v = self.components.variances(*self.posterior.constrain(x))
-        smoother = _solvable_smoother(self.crossing, self.components, self.coefficient_scales, v)
+        smoother = solvable_smoother(self.crossing, self.components, self.coefficient_scales, v)
         if not self.exact:
             state.redraw(smoother, rng)
             return x, self._target(state)

@@ -62,6 +62,26 @@ def test_what_is_damaged_is_made_again_alone(
     assert valuebias.check(out).is_whole
 
 
+@pytest.mark.parametrize("what", ["features/*.npy", "heads/*.npz"])
+def test_what_lies_in_another_place_is_made_again(
+    folder: Path, made: tuple[Path, xr.Dataset], tmp_path: Path, what: str
+) -> None:
+    """A whole file of another run, head or base is not this one's."""
+    out = Path(shutil.copytree(made[0], tmp_path / "out"))
+    one, other = sorted(out.glob(what))[:2]
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    found = valuebias.check(out)
+    assert {(piece.file, piece.state) for piece in found.pieces} == {
+        (str(path.relative_to(out)), "damaged") for path in (one, other)
+    }
+    with pytest.warns(ValueBiasWarning, match="again"):
+        again = heads(folder).run(out, progress=False)
+    xr.testing.assert_identical(again.drop_attrs(), made[1].drop_attrs())
+    assert valuebias.check(out).is_whole
+
+
 def test_features_of_an_earlier_version_are_read_and_said_to_have_no_sums(
     folder: Path, made: tuple[Path, xr.Dataset], tmp_path: Path
 ) -> None:

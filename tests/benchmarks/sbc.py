@@ -60,8 +60,10 @@ def main() -> None:
 def page(found: dict[str, list[dict[str, Any]]]) -> str:
     """Lay out the table: a line a design."""
     n = max(len(part) for part in found.values())
+    names = " ".join(f"'{name}'" for name in found)
+    asked = f"python tests/benchmarks/sbc.py --designs {names} --n {n}"
     lines = [
-        f"{conditions(f'python tests/benchmarks/sbc.py --n {n}', PACKAGES)}.",
+        f"{conditions(asked, PACKAGES)}.",
         "",
         "| design | draws from the prior | parameters | outside their 95 % band | expected "
         "| smallest p | times the number of parameters | divergent |",
@@ -82,22 +84,24 @@ def page(found: dict[str, list[dict[str, Any]]]) -> str:
 
 def draw(found: dict[str, list[dict[str, Any]]]) -> Figure:
     """Draw how far the distribution of each parameter's ranks is from uniform."""
-    figure = Figure(figsize=(2.2 * len(GROUPS), 1.7 * len(found)), layout="constrained")
-    panels = figure.subplots(len(found), len(GROUPS), sharex=True, sharey=True, squeeze=False)
+    seen = {group_of(name) for part in found.values() for name in part[0]["ranks"]}
+    groups = [group for group in GROUPS if group in seen]
+    figure = Figure(figsize=(2.2 * len(groups), 1.7 * len(found)), layout="constrained")
+    panels = figure.subplots(len(found), len(groups), sharex=True, sharey=True, squeeze=False)
     for row, (name, part) in zip(panels, found.items(), strict=True):
         bands = make_bands(len(part), N_RANKS)
         names, ranks = ranks_of(part)
         curves = bands.cumulative(ranks) / len(part) - bands.points
         outside = bands.p(ranks) < 1 - PROB
         lower, upper = (limit - bands.points for limit in bands.limits(PROB))
-        for axes, group in zip(row, GROUPS, strict=True):
+        for axes, group in zip(row, groups, strict=True):
             axes.fill_between(bands.points, lower, upper, color="0.85", linewidth=0, step="mid")
             for key, curve, far in zip(names, curves, outside, strict=True):
                 if group_of(key) == group:
                     axes.plot(bands.points, curve, color="C1" if far else "C0", linewidth=0.7)
             axes.tick_params(labelsize=7)
         row[0].set_ylabel(name, fontsize=8)
-    for axes, group in zip(panels[0], GROUPS, strict=True):
+    for axes, group in zip(panels[0], groups, strict=True):
         axes.set_title(group, fontsize=9)
     figure.supxlabel("rank of the truth among the posterior draws, as a share", fontsize=9)
     figure.supylabel("cumulative share of simulations, less what is due", fontsize=9)

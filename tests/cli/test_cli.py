@@ -373,8 +373,11 @@ class TestFit:
             "base",
             False,
         )
-        succeeded(run("fit", path, *quick, "--no-base"))
-        assert valuebias.load(tmp_path / "fit.nc").settings["base"] is None
+        robust = ["--family", "student", "--residual", "model"]
+        succeeded(run("fit", path, *quick, "--no-base", *robust))
+        kept = valuebias.load(tmp_path / "fit.nc").settings
+        assert kept["base"] is None
+        assert (kept["family"], kept["residual"]) == ("student", "model")
         both = run("fit", path, "--base", "family", "--no-base")
         assert "contradict" in failed(both, status=2)
 
@@ -460,6 +463,56 @@ class TestReport:
             asked = run("report", "fit.zarr", "--out", "asked.md", option, *value)
             assert message in failed(asked, status=status)
 
+    @pytest.mark.once
+    def test_levels_that_look_like_numbers_and_several_values(
+        self, run: Run, simulated: xr.Dataset, tmp_path: Path
+    ) -> None:
+        seeds = simulated.assign_coords(
+            seed=("model", [1, 2, 1, 2, 1, 2, 1]),
+            n_params=("model", [1e9, 2e9, 4e9, 8e9, 1e9, 4e9, 2e9]),
+        )
+        formula = "~ family * log10(n_params) + C(seed)"
+        fit = valuebias.fit(seeds, formula, draws=50, tune=50, chains=2, seed=1, progress=False)
+        fit.save("fit.nc")
+        for value in ("2", "2.0"):
+            succeeded(run("report", "fit.nc", "--out", "asked.nc", "--at", f"seed={value}"))
+            row = valuebias.load("asked.nc").contrasts().loc[0]
+            assert row["at"] == "seed = 2"
+        assert "'3' is not a level" in failed(
+            run("report", "fit.nc", "--out", "asked.nc", "--at", "seed=3")
+        )
+        sizes = ["--at", "n_params=1e9", "--at", "n_params=7e10"]
+        succeeded(run("report", "fit.nc", "--out", "sizes.nc", *sizes))
+        table = valuebias.load("sizes.nc").contrasts()
+        differences = table[(table["form"] == "difference") & (table["variable"] == "family")]
+        assert {"n_params = 1000000000", "n_params = 70000000000"} == {*differences["at"]}
+
+    @pytest.mark.once
+    def test_weights_of_categories(self, run: Run, tmp_path: Path) -> None:
+        scores = simulate(
+            n_models={"Gemma": 3, "Llama": 3}, n_prompts=4,
+            n_words={"agency": 6, "communion": 6, "other": 6}, seed=1,
+        )  # fmt: skip
+        valuebias.write(scores, "scores.nc")
+        weights = ["--weight", "agency=1", "--weight", "communion=-.5", "--weight", "other=-.5"]
+        quick = ["--draws", 50, "--chains", 2, "--seed", 1]
+        succeeded(run("fit", "scores.nc", *quick, *weights, "--out", "fit.nc"))
+        fit = valuebias.load("fit.nc")
+        asked = "agency − (0.5 communion + 0.5 other)"
+        assert fit.contrasts().loc[0, "category"] == asked
+        turned = ["--weight", "agency=-1", "--weight", "other=1"]
+        succeeded(run("report", "fit.nc", "--out", "turned.nc", *turned))
+        assert valuebias.load("turned.nc").contrasts().loc[0, "category"] == "other − agency"
+        for options, message, status in (
+            ([*weights, "--contrast", "agency", "other"], "contradict one another", 2),
+            (["--weight", "agency"], "NAME=VALUE", 2),
+            (["--weight", "agency=one"], "is not a number", 2),
+            (["--weight", "agency=1", "--weight", "agency=-1"], "twice", 2),
+            (["--weight", "agency=1"], "sum to zero", 1),
+        ):
+            asked_for = run("report", "fit.nc", "--out", "turned.nc", *options)
+            assert message in failed(asked_for, status=status)
+
     def test_of_one_model(self, run: Run, simulated: xr.Dataset, tmp_path: Path) -> None:
         valuebias.fit(simulated, draws=50, chains=2, seed=1, progress=False).save("fit.nc")
         name = str(simulated["model"].values[0])
@@ -481,6 +534,49 @@ class TestReport:
             assert f"valuebias fit {typed} --out fit.nc" in said
 
 
+class TestWhatIsThere:
+    def test_is_not_replaced_by_what_is_made_of_it(
+        self, run: Run, scores_file: Path, tmp_path: Path
+    ) -> None:
+        before = scores_file.read_bytes()
+        said = failed(run("fit", scores_file.name, "--out", scores_file.name))
+        assert "is what is read, and would be replaced" in said
+        assert scores_file.read_bytes() == before
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "thesis.txt").write_text("all of it", encoding="utf-8")
+        said = failed(run("fit", scores_file.name, "--report", "mine"))
+        assert "which no report wrote" in said
+        assert (tmp_path / "mine" / "thesis.txt").read_text(encoding="utf-8") == "all of it"
+
+
+@pytest.mark.once
+class TestClaims:
+    def test_names_what_does_not_follow(
+        self, run: Run, simulated: xr.Dataset, tmp_path: Path
+    ) -> None:
+        fit = valuebias.fit(simulated, draws=200, tune=100, chains=2, seed=1, progress=False)
+        fit.save(tmp_path / "fit.nc")
+        good, bad = tmp_path / "good.md", tmp_path / "bad.md"
+        good.write_text("We fitted 7 models\nand 8 prompts in 2021.\n", encoding="utf-8")
+        bad.write_text("We fitted 7 models\nand [red]9 prompts\x1b[31m.\n", encoding="utf-8")
+        said = succeeded(run("claims", "good.md", "fit.nc"))
+        assert said.startswith("2 of 2 numbers that speak of the fit follow from it.")
+        assert "year" in succeeded(run("claims", "good.md", "fit.nc", "--all"))
+        result = run("claims", "bad.md", "fit.nc")
+        assert result.exit_code == 1
+        assert re.search(r"bad.md:2 +9 +does not follow +number of prompts is 8", result.stdout)
+        assert "\x1b" not in result.stdout
+        assert "[red]" in result.stdout
+        result = run("claims", "bad.md", "fit.nc", "--json")
+        record = json.loads(result.stdout)
+        assert (result.exit_code, record["all_follow"]) == (1, False)
+        assert [row["verdict"] for row in record["claims"]] == ["follows", "does not follow"]
+        rows = list(csv.DictReader(io.StringIO(run("claims", "bad.md", "fit.nc", "--csv").stdout)))
+        assert [row["line"] for row in rows] == ["1", "2"]
+        assert "cannot be read" in failed(run("claims", "none.md", "fit.nc"))
+
+
+@pytest.mark.once
 class TestWhatIsNotScores:
     @pytest.mark.parametrize("name", ["fit.nc", "fit.zarr"])
     def test_a_saved_fit(self, run: Run, simulated: xr.Dataset, tmp_path: Path, name: str) -> None:

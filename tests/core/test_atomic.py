@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,20 @@ def test_a_parent_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueBiasError, match="is not a folder"), atomic_path(tmp_path / "file/a"):
         pass
+
+
+_WRITE = """
+import sys
+from valuebias._core.atomic import atomic_path
+for i in range(300):
+    with atomic_path(f"{sys.argv[1]}/{sys.argv[2]}{i}.txt") as part:
+        part.write_text("whole")
+"""
+
+
+def test_processes_that_write_beside_one_another_lose_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _WRITE, str(tmp_path)]
+    running = [subprocess.Popen([*command, name], stderr=subprocess.PIPE) for name in "abc"]
+    said = [process.communicate()[1].decode() for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], said
+    assert len(entries(tmp_path)) == 900

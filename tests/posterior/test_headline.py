@@ -205,6 +205,7 @@ ODD = [
 ]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("names", ODD, ids=str)
 def test_names_are_never_taken_apart(names: tuple[str, str], tmp_path: Path) -> None:
     """A family, or a category, may be called anything, also what an estimand is called."""

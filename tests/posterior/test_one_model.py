@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 import valuebias
-from valuebias import ValueBiasError, simulate
+from valuebias import ValueBiasError, ValueBiasWarning, simulate
 
 pytestmark = pytest.mark.once
 SETTINGS = {"draws": 300, "tune": 200, "chains": 2, "seed": 1, "progress": False, "outcome": "raw"}
@@ -57,9 +60,25 @@ def test_a_usual_model_is_beyond_as_often_as_not() -> None:
         fit = valuebias.fit(simulate(**SIZES, seed=seed), **SETTINGS)  # type: ignore[call-overload,arg-type]
         card = valuebias.card(fit, str(fit.data["model"].values[seed % 6]))
         beyond.append(card.table().loc["family", "further"])
-    # Of eight uniform numbers none below .001 or above .999, and a mean within four SEs.
+    # Of eight uniform numbers none below .001 or above .999, a mean within four SEs, and not all
+    # in the middle half: that has a probability of 1 in 256.
     assert 0.001 < min(beyond) <= max(beyond) < 0.999
     assert np.mean(beyond) == pytest.approx(0.5, abs=4 * np.sqrt(1 / 12 / 8))
+    assert max(abs(share - 0.5) for share in beyond) > 0.25
+
+
+@pytest.mark.slow
+def test_shares_beyond_usual_models_are_uniform() -> None:
+    """What is not known of words is shared by all models and must not hide what they differ in."""
+    beyond = []
+    for seed in range(60):
+        ds = simulate(n_models={"A": 8, "B": 8}, n_prompts=8, n_words=60, seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ValueBiasWarning)
+            fit = valuebias.fit(ds, **SETTINGS)  # type: ignore[call-overload]
+        beyond.append(valuebias.card(fit, str(ds["model"].values[seed % 16])).table())
+    for who in ("family", "all"):
+        assert stats.kstest([t.loc[who, "further"] for t in beyond], "uniform").pvalue > 0.01
 
 
 def test_a_card_of_scores_fits_them_first() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 import valuebias
 from valuebias import ValueBiasError, simulate
+from valuebias.analysis.replication import expected_sd
 from valuebias.posterior.headline import detectable
 from valuebias.posterior.planning import _Design, _variances, bases_needed, make_plan
 
@@ -59,6 +60,17 @@ def test_more_bases_find_more() -> None:
     assert (table.loc[table["effect"] == 0, "power"] < 9 / 60).all()
     assert (table["coverage"] > 0.8).all()
     assert np.isnan(table.loc[table["effect"] == 0, "type_m"]).all()
+
+
+def test_models_count_and_prompts_hardly_do() -> None:
+    """As the page on planning a study says: by the posterior's SD, were the variances known."""
+    sd = {}
+    for n_bases, n_prompts in ((3, 4), (3, 36), (12, 4)):
+        plan = make_plan(_Design(2, n_bases, 1, n_prompts, 60), None)
+        typical, _ = _variances(plan.problem.components, None)
+        sd[n_bases, n_prompts] = float(expected_sd(plan, typical[None])[0])
+    assert 0.95 * sd[3, 4] < sd[3, 36] < sd[3, 4]
+    assert sd[12, 4] < 0.8 * sd[3, 4]
 
 
 def test_a_seed_repeats_the_simulations() -> None:
@@ -121,6 +133,27 @@ def test_a_fit_that_does_not_tell_models_apart_plans_nothing(tmp_path) -> None:
     assert "bases of each of two families" not in report
 
 
+def test_the_effect_of_a_fit_is_that_of_its_families(fit: valuebias.Fit) -> None:
+    """Another question in front does not pass for it, and a fit of one family has none."""
+    sizes = {"n_bases": 2, "n_prompts": 2, "n_words": 12, "n_simulations": 2, "progress": False}
+    own = float(fit.contrasts()["mean"].iloc[0])
+    turned = valuebias.design(like=fit.focused(pair=("Birch", "Alder")), seed=1, **sizes)  # type: ignore[arg-type]
+    assert turned["effect"].tolist() == [pytest.approx(-own)]
+    quick = SETTINGS | {"draws": 20, "tune": 30}
+    staged = fit.data.assign_coords(stage=("model", ["instruct", "reward"] * 8))
+    both = valuebias.fit(staged, "~ stage + family", **quick)  # type: ignore[call-overload]
+    expected = both.comparisons("family").table().loc[0, "mean"]
+    view = both.focused(pair=("instruct", "reward"))
+    assert valuebias.design(like=view, seed=1, **sizes)["effect"].tolist() == [  # type: ignore[arg-type]
+        pytest.approx(expected)
+    ]
+    for formula in ("~ 1", "~ log10(n_params)"):
+        other = valuebias.fit(staged, formula, **quick)  # type: ignore[call-overload]
+        with pytest.raises(ValueBiasError, match=r"compares no two families.*give effect="):
+            valuebias.design(like=other, seed=1, **sizes)  # type: ignore[arg-type]
+        assert len(valuebias.design(like=other, effect=0.1, seed=1, **sizes)) == 1  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -128,6 +161,11 @@ def test_a_fit_that_does_not_tell_models_apart_plans_nothing(tmp_path) -> None:
         ({"n_words": [20, 1]}, "n_words must be a whole number of 2 or more"),
         ({"n_prompts": "many"}, "n_prompts must be"),
         ({"effect": float("nan")}, "effect must be a number"),
+        ({"effect": "big"}, "effect must be a number"),
+        ({"effect": []}, "effect must be a number"),
+        ({"effect": [0.1, None]}, "effect must be a number"),
+        ({"seed": "a"}, "seed must be a whole number"),
+        ({"seed": -1}, "seed must be a whole number"),
         ({"prob": 1}, "between 0 and 1"),
         ({"like": "fit.nc"}, "like must be a fit"),
         ({"n_simulations": 1}, "n_simulations must be"),

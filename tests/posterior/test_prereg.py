@@ -9,6 +9,8 @@ import xarray as xr
 
 import valuebias
 from valuebias import ValueBiasError, ValueBiasWarning, simulate
+from valuebias.analysis.design.priors import Prior
+from valuebias.posterior.prereg import describe_registration, judge
 
 SETTINGS = {"draws": 300, "tune": 200, "chains": 2, "seed": 1, "progress": False}
 REGISTERED = """formula: ~ family
@@ -68,15 +70,100 @@ def test_departures_are_said_first(scores: xr.Dataset, registered: Path, tmp_pat
     assert "This fit departs from its preregistration: outcome is 'z'" in text
     assert text.index("departs") < text.index("Models of")
     assert "registered was 'rank'" in text
-    assert "base is None, registered was none" in text
+    assert "base is None, which was not registered" in text
+    assert "rope is 0.05 of the outcome's SD, registered was 2.5 ranks" in text
+    assert fit.contrasts().attrs["rope"] == pytest.approx(0.05 * fit.problem.crossing.scale)
     report = fit.report(tmp_path / "report.md", progress=False).read_text(encoding="utf-8")
-    assert "It departs from that" in report
+    assert "The fit departs from that: outcome is 'z'" in report
+    assert "pair ['Birch', 'Alder'], rope 2.5, decision 'p_positive" in describe_registration(fit)
 
 
 def test_a_rule_that_is_not_met_is_said(scores: xr.Dataset) -> None:
     rule = {"decision": "p_direction >= 0.9 and mean < 0"}
     fit = valuebias.fit(scores, prereg=rule, **SETTINGS)  # type: ignore[call-overload,arg-type]
     assert "mean < 0, is not met." in str(fit.headline())
+
+
+def test_the_rule_is_judged_on_the_registered_question(scores: xr.Dataset, tmp_path: Path) -> None:
+    """Another question in front of the fit leaves its verdict as it is, and is said."""
+    rule = "p_positive >= 0.9"
+    asked = {"pair": ["Birch", "Alder"], "contrast": ["agency", "communion"], "decision": rule}
+    fit = valuebias.fit(scores, prereg=asked, **SETTINGS)  # type: ignore[call-overload,arg-type]
+    assert f"The registered rule, {rule}, is not met." in str(fit.headline())
+    as_registered = f"{rule}, judged on Birch − Alder in agency − communion as registered, is not"
+    views = {
+        "Alder − Birch instead of Birch − Alder": fit.focused(pair=("Alder", "Birch")),
+        "communion − agency instead of": fit.focused(contrast=("communion", "agency")),
+    }
+    for departs, view in views.items():
+        assert view.contrasts().loc[0, "mean"] > 0
+        assert as_registered in str(view.headline())
+        assert departs in describe_registration(view)
+        assert "It keeps to that" not in describe_registration(view)
+    back = views["communion − agency instead of"].focused(contrast={"agency": 2, "communion": -2})
+    assert "instead of" in describe_registration(back)
+    view = views["Alder − Birch instead of Birch − Alder"]
+    loaded = valuebias.load(view.save(tmp_path / "view.nc"))
+    assert as_registered in str(loaded.headline())
+    said = describe_registration(fit)
+    assert said.endswith(f"pair ['Birch', 'Alder'], decision '{rule}'. It keeps to that.")
+
+
+@pytest.mark.once
+def test_a_rule_is_judged_without_values_that_a_view_sets(scores: xr.Dataset) -> None:
+    sized = scores.assign_coords(n_params=("model", [1e9, 2e9, 4e9, 8e9] * 2))
+    registered = {"formula": "~ family * log10(n_params)", "decision": "p_positive > 0.5"}
+    fit = valuebias.fit(sized, prereg=registered, **SETTINGS | {"draws": 50})  # type: ignore[call-overload]
+    probability = float((fit.contrast_draws[..., 0] > 0).mean())
+    view = fit.focused(at={"n_params": 1e12})
+    other = float((view.contrast_draws[..., 0] > 0).mean())
+    assert other != probability
+    exact = {**fit.settings["prereg"], "decision": f"p_positive = {probability!r}"}
+    exact["decision"] = f"p_positive >= {probability!r} and p_positive <= {probability!r}"
+    view.settings = {**view.settings, "prereg": exact}
+    assert "judged on Alder − Birch in agency − communion as registered, is met" in judge(view)
+    assert "models with n_params = 1e+12 instead of all" in describe_registration(view)
+
+
+@pytest.mark.once
+def test_what_is_given_counts_also_where_it_is_a_default(scores: xr.Dataset) -> None:
+    quick = SETTINGS | {"draws": 10, "tune": 10}
+    registered = {"outcome": "rank", "words": "~ length", "base": "family", "spread": False}
+    given = {"outcome": "normal", "words": None, "base": "base", "spread": None}
+    with pytest.warns(ValueBiasWarning, match="departs from its preregistration"):
+        fit = valuebias.fit(scores, prereg=registered, **given, **quick)  # type: ignore[call-overload]
+    assert {name: fit.settings[name] for name in given} == given
+    departures = fit.settings["prereg"]["departures"]
+    assert [text.split(" is ")[0] for text in departures] == [*sorted(
+        given, key=["outcome", "words", "base", "spread"].index
+    )]  # fmt: skip
+    assert "outcome is 'normal', registered was 'rank'" in departures
+
+
+@pytest.mark.once
+def test_two_ways_to_write_the_same_are_no_departure(scores: xr.Dataset) -> None:
+    registered = {"formula": "~family", "contrast": ["agency", "communion"], "prior": {}}
+    fit = valuebias.fit(
+        scores,
+        "~ family",
+        contrast={"agency": 1, "communion": -1},
+        prior=Prior(),
+        base="base",
+        prereg=registered,
+        **SETTINGS | {"draws": 10, "tune": 10},  # type: ignore[call-overload,arg-type]
+    )
+    assert fit.settings["prereg"]["departures"] == []
+
+
+@pytest.mark.once
+def test_a_rule_without_a_pair_says_that_the_data_chose_it() -> None:
+    ds = simulate(n_models={"A": 2, "B": 2, "C": 2}, n_prompts=4, n_words=10, seed=1)
+    with pytest.warns(ValueBiasWarning, match="no pair was registered"):
+        valuebias.fit(
+            ds,
+            prereg={"decision": "p_positive > 0.9"},
+            **SETTINGS | {"draws": 10, "tune": 10},  # type: ignore[call-overload,arg-type]
+        )
 
 
 def test_saying_the_same_again_is_no_departure(scores: xr.Dataset, registered: Path) -> None:
@@ -94,6 +181,9 @@ def test_saying_the_same_again_is_no_departure(scores: xr.Dataset, registered: P
     ("wrong", "message"),
     [
         ({}, "maps settings to values"),
+        ([], "path of a YAML file"),
+        (3, "path of a YAML file"),
+        ({"spread": "yes"}, "spread must be True, False or None"),
         ({"formul": "~ family"}, "Did you mean 'formula'"),
         ({"pair": "Alder"}, "two levels"),
         ({"rope": -1}, "zero or more"),
@@ -103,8 +193,6 @@ def test_saying_the_same_again_is_no_departure(scores: xr.Dataset, registered: P
         ({"pair": ["Alder", "Brich"]}, "Did you mean 'Birch'"),
     ],
 )
-def test_bad_registrations_are_errors(
-    scores: xr.Dataset, wrong: dict[str, object], message: str
-) -> None:
+def test_bad_registrations_are_errors(scores: xr.Dataset, wrong: object, message: str) -> None:
     with pytest.raises(ValueBiasError, match=message):
         valuebias.fit(scores, prereg=wrong, **SETTINGS | {"draws": 10, "tune": 10})  # type: ignore[call-overload,arg-type]

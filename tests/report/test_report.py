@@ -455,3 +455,19 @@ def test_killed_process_leaves_whole_files(hostile_fit: Fit, tmp_path: Path, by:
 def test_number() -> None:
     assert number(2)(-0.126) == "−0.13"
     assert number(0)(18024.9) == "18,025"
+
+
+def test_a_folder_of_other_files_is_never_replaced(hostile_fit: Fit, tmp_path: Path) -> None:
+    """A path without a suffix makes a folder; what lies in one already is somebody's."""
+    kept = tmp_path / "precious" / "sub" / "thesis.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("all of it", encoding="utf-8")
+    for path in (tmp_path / "precious", f"{tmp_path / 'precious'}/", kept.parent):
+        with pytest.raises(ValueBiasError, match="which no report wrote"):
+            hostile_fit.report(path)
+    assert kept.read_text(encoding="utf-8") == "all of it"
+    own = hostile_fit.report(tmp_path / "precious" / "report")
+    assert hostile_fit.report(own) == own
+    (own / "notes.md").write_text("mine", encoding="utf-8")
+    with pytest.raises(ValueBiasError, match=r"with notes\.md"):
+        hostile_fit.report(own)

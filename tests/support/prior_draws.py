@@ -15,6 +15,14 @@ from dense import NESTED, Dense, Theta
 from numpy.typing import NDArray
 from scipy import linalg
 
+from valuebias.analysis.design.noise import (
+    LEAST_NU,
+    NU_RATE,
+    NU_SHAPE,
+    RESIDUAL_SPREAD,
+    Factors,
+    read_noise,
+)
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.hierarchical import Model, Problem, make_problem
 from valuebias.schema import build
@@ -39,11 +47,15 @@ class Design:
         Share of the cells that were not scored.
     words : str or None
         Formula over the words' coordinates.
+    family, residual : str or None
+        Of the residuals, as of :func:`valuebias.fit`.
     """
 
     bases: dict[str, tuple[int, ...]]
     missing: float = 0.0
     words: str | None = None
+    family: str = "gaussian"
+    residual: str | None = None
 
 
 OWN = {"A": (1, 1, 1), "B": (1, 1, 1)}
@@ -54,6 +66,9 @@ DESIGNS = {
     "bases": Design(SHARED),
     "bases, incomplete": Design(SHARED, missing=0.15),
     "bases and a covariate": Design(SHARED, words="~ frequency"),
+    "student": Design(OWN, family="student"),
+    "residual by model": Design(OWN, residual="model"),
+    "both, incomplete": Design(OWN, missing=0.15, family="student", residual="model"),
 }
 
 
@@ -129,8 +144,11 @@ def draw_truth(design: Design, prior: Prior, seed: int) -> Truth:
     score = fixed[:, crossing.framing] @ dense.described.T
     leans, of_bases = fixed[..., :n_categories].copy(), np.zeros_like(fixed[..., :n_categories])
     by_word = np.einsum("mfk,wk->mfw", fixed, dense.described)
+    of_noise, factors = _draw_noise(design, crossing.models, rng)
     for name in dense.names:
         effect, columns = _draw_effect(dense, name, rng)
+        if name == "residual":
+            factors.scale(effect, rng)
         score = score + effect @ columns.T
         owner, _, what = name.rpartition("_")
         if what == "category" and owner in ("model", "base"):
@@ -145,9 +163,28 @@ def draw_truth(design: Design, prior: Prior, seed: int) -> Truth:
     word = np.einsum("f,mfw->w", SIGN, by_word) / len(by_word)
     return Truth(
         empty.assign(score=(empty["score"].dims, values)),
-        _variances(problem, theta) | described.means() | described.contrasts(),
+        _variances(problem, theta) | of_noise | described.means() | described.contrasts(),
         pd.Series(word - word.mean(), index=crossing.words),
     )
+
+
+def _draw_noise(
+    design: Design, models: pd.Index, rng: np.random.Generator
+) -> tuple[dict[str, float], Factors]:
+    """Draw what else residuals are like, by the names of parameters."""
+    out: dict[str, float] = {}
+    nu = spread = 0.0
+    if design.family == "student":
+        while nu < LEAST_NU:
+            nu = rng.gamma(NU_SHAPE, 1 / NU_RATE)
+        out["nu[residual]"] = nu
+    if design.residual == "model":
+        spread = out["residual_spread[model]"] = abs(RESIDUAL_SPREAD * rng.standard_normal())
+    noise = read_noise(design.family, design.residual)
+    factors = noise.factors(nu, spread, len(models), rng)
+    if design.residual == "model":
+        out |= {f"residual_factor[{m}]": x for m, x in zip(models, factors.by_model, strict=True)}
+    return out, factors
 
 
 SIGN = np.array([0.5, -0.5])

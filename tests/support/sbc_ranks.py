@@ -33,6 +33,7 @@ GROUPS = {
     "SDs": r"sd\[",
     "correlations": r"correlation\[",
     "spreads": r"spread\[",
+    "residuals": r"(nu|residual_\w+)\[",
     "means": r"mean\[",
     "leans and differences": r"(family|overall|model|base) ",
     "words": r"word \d",
@@ -56,6 +57,8 @@ def one(name: str, seed: int) -> dict[str, Any]:
         fit = valuebias.fit(
             truth.dataset,
             words=DESIGNS[name].words,
+            family=DESIGNS[name].family,
+            residual=DESIGNS[name].residual,
             outcome="raw",
             prior=fit_prior(truth.dataset, PRIOR, components),
             **FIT,

@@ -131,7 +131,12 @@ def _claimed(holder: Path, *, fresh: bool) -> Iterator[bool]:
     except ImportError:
         yield fresh or _is_old(holder)
         return
-    handle = os.open(holder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        handle = os.open(holder, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        # Another process has taken it for a leftover.
+        yield False
+        return
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -39,6 +39,9 @@ SUM = "sha256"
 _SEAL = "sums.json"
 _AGAIN = "`valuebias check` lists all that is damaged."
 _TRAILER = b"valuebias-sha256"
+# Of a file whose name says what it is of: its sum is also of its name and its folder's, so that one
+# put in another's place is no more than a damaged one.
+_PLACED = b"valuebias-placed"
 _BEGUN = frozenset(_TRAILER[:n] for n in range(1, len(_TRAILER) + 1))
 
 
@@ -82,7 +85,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def array_bytes(values: npt.NDArray[Any]) -> list[bytes | memoryview]:
+def _of_place(path: Path) -> bytes:
+    return "/".join(path.absolute().parts[-2:]).encode("utf-8", "surrogateescape")
+
+
+def array_bytes(values: npt.NDArray[Any], path: Path) -> list[bytes | memoryview]:
     """Give the pieces of a ``.npy`` file with a sum at its end, where NumPy does not look."""
     head = io.BytesIO()
     whole = np.ascontiguousarray(values)
@@ -90,7 +97,8 @@ def array_bytes(values: npt.NDArray[Any]) -> list[bytes | memoryview]:
     body = whole.reshape(-1).view(np.uint8).data
     digest = hashlib.sha256(head.getvalue())
     digest.update(body)
-    return [head.getvalue(), body, _TRAILER, digest.digest()]
+    digest.update(_of_place(path))
+    return [head.getvalue(), body, _PLACED, digest.digest()]
 
 
 def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
@@ -117,26 +125,35 @@ def read_array(path: Path) -> tuple[npt.NDArray[Any], bool]:
         return values, False
     digest = hashlib.sha256(head)
     digest.update(body)
-    if rest != _TRAILER + digest.digest():
+    if rest.startswith(_PLACED):
+        digest.update(_of_place(path))
+    if rest[len(_TRAILER) :] != digest.digest() or rest[: len(_TRAILER)] not in (_TRAILER, _PLACED):
         raise DamagedError(f"{str(path)!r} is damaged: it does not hold what was written.")
     return values, True
 
 
-def archive_bytes(arrays: Mapping[str, Any]) -> bytes:
-    """Give a ``.npz`` file whose comment, where archives end, is the sum of all before it."""
+def archive_bytes(arrays: Mapping[str, Any], path: Path | None = None) -> bytes:
+    """Give a ``.npz`` file whose comment, where archives end, is the sum of all before it.
+
+    With ``path``, for that place alone.
+    """
     whole = io.BytesIO()
     np.savez(whole, allow_pickle=False, **{name: np.asarray(a) for name, a in arrays.items()})
     size = len(_TRAILER) + hashlib.sha256().digest_size
     content = whole.getvalue()[:-2] + size.to_bytes(2, "little")
-    return content + _TRAILER + hashlib.sha256(content).digest()
+    if path is None:
+        return content + _TRAILER + hashlib.sha256(content).digest()
+    return content + _PLACED + hashlib.sha256(content + _of_place(path)).digest()
 
 
 def archive_is_whole(path: Path, comment: bytes) -> bool | None:
     """Tell whether an archive is what was written; None where it has no comment, and so no sum."""
     if not comment:
         return None
-    content = path.read_bytes()
-    return comment == _TRAILER + hashlib.sha256(content[: -len(comment)]).digest()
+    content = path.read_bytes()[: -len(comment)]
+    if comment.startswith(_PLACED):
+        return comment == _PLACED + hashlib.sha256(content + _of_place(path)).digest()
+    return comment == _TRAILER + hashlib.sha256(content).digest()
 
 
 def file_bytes(content: bytes | memoryview) -> list[bytes | memoryview]:

@@ -6,15 +6,16 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from valuebias._core.arrays import Floats
-from valuebias._core.disk import WriteError, explain_os_errors
+from valuebias._core.disk import WriteError, explain_os_errors, write_bytes
 from valuebias._core.progress import progress_bar
+from valuebias._core.sums import archive_bytes
 from valuebias.ablation.design import Design, Run, RunScores
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.preference_data.preferences import Preferences
@@ -104,7 +105,7 @@ def _head(
     start = None if before is None else before.weights
     head = fit_head(*pairs.of(subset), penalty=penalty, start=start)
     with explain_os_errors(path):
-        head.save(path)
+        write_bytes(path, archive_bytes(asdict(head), path))
     return head
 
 

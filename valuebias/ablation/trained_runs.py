@@ -192,7 +192,7 @@ class RunTrainer:
         loss, accuracy = measured((values[n::2] - values[n + 1 :: 2]).astype(np.float64))
         shape = (len(self._design.instrument), -1)
         stored = {"scores": values[:n].reshape(shape), "loss": loss, "accuracy": accuracy}
-        write_bytes(file, archive_bytes({**stored, "held_out": values[n:].reshape(-1, 2)}))
+        write_bytes(file, archive_bytes({**stored, "held_out": values[n:].reshape(-1, 2)}, file))
 
     def _rewards(self, folder: Path, held_out: TokenPairs) -> Floats:
         """Compute rewards of the instrument, then of each held-out pair's two answers."""

@@ -1,4 +1,4 @@
-"""The command that compares files with their checksums: ``check``."""
+"""The commands that compare: files with their checksums, texts with fits: ``check``, ``claims``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from valuebias._core.text import visible
-from valuebias.cli.output import AsJson, print_json, stage
+from valuebias.cli.output import AsCsv, AsJson, print_csv, print_json, print_table, stage
 
-__all__ = ["check"]
+__all__ = ["check", "claims"]
+
+_SHOWN = ("place", "number", "verdict", "by the fit", "text")
 
 
 def check(
@@ -44,4 +46,45 @@ def check(
     if as_json:
         print_json([{**asdict(result), "is_whole": result.is_whole} for result in results])
     if not all(result.is_whole for result in results):
+        raise typer.Exit(1)
+
+
+def claims(
+    text: Annotated[
+        Path, typer.Argument(metavar="TEXT", help="A manuscript: Markdown, LaTeX or plain text.")
+    ],
+    fit: Annotated[Path, typer.Argument(metavar="FIT", help="A saved fit (.nc or .zarr).")],
+    every: Annotated[
+        bool, typer.Option("--all", help="List every number, also those not checked, and why.")
+    ] = False,
+    as_csv: AsCsv = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find numbers in a manuscript that do not follow from a saved fit.
+
+    Lists them with the number that the fit has. The exit status is 1 if there are any.
+
+    Example: [bold]valuebias claims paper.tex fit.nc[/bold]
+    """
+    import valuebias
+    from valuebias.posterior.claims import describe
+
+    with stage(f"Comparing {visible(text)} with {visible(fit)}"):
+        result = valuebias.check_claims(text, valuebias.load(fit))
+    table = result.table
+    if as_json:
+        print_json({"summary": result.summary(), "all_follow": result.all_follow,
+                    "claims": table.to_dict(orient="records")})  # fmt: skip
+    elif as_csv:
+        print_csv(list(table.columns), table.itertuples(index=False))
+    else:
+        shown = table if every else result.to_mend
+        rows = [
+            (f"{text}:{row['line']}", row["number"], row["verdict"], describe(row), row["text"])
+            for _, row in shown.iterrows()
+        ]
+        if rows:
+            print_table(_SHOWN, rows)
+        typer.echo(visible(result.summary()))
+    if not result.all_follow:
         raise typer.Exit(1)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from valuebias._core.text import visible
-from valuebias.cli.output import AsJson, print_fields, print_json, print_table, stage
+from valuebias.cli.output import (
+    AsCsv,
+    AsJson,
+    print_csv,
+    print_fields,
+    print_json,
+    print_table,
+    stage,
+)
 from valuebias.cli.sources import check_writable, load_data
 from valuebias.errors import ValueBiasError
 
@@ -23,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["data", "lexicons", "prompts"]
 
-AsCsv = Annotated[bool, typer.Option("--csv", help="Write CSV, for scripts.")]
 Out = Annotated[Path, typer.Option(help="Output file: .nc, .zarr, .parquet or .csv.")]
 
 data = typer.Typer(
@@ -181,7 +185,7 @@ def show_lexicon(
         lexicon = valuebias.lexicon(name)
     words = _by_category(lexicon)
     if as_csv:
-        _print_csv(["word", "category"], ((w, c) for c, listed in words.items() for w in listed))
+        print_csv(["word", "category"], ((w, c) for c, listed in words.items() for w in listed))
     elif as_json:
         print_json({**lexicon.about(), "words": words})
     else:
@@ -212,7 +216,7 @@ def prompts(
     columns = ["prompt", *table.columns]
     rows = [(str(index), *row) for index, row in zip(table.index, table.to_numpy(), strict=True)]
     if as_csv:
-        _print_csv(columns, rows)
+        print_csv(columns, rows)
     elif as_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     elif as_list:
@@ -231,17 +235,6 @@ def _megabytes(size: int | None, url: str) -> str:
     if not url:
         return "bundled"
     return "size not known" if size is None else f"{size / 1e6:.1f} MB"
-
-
-def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    from valuebias._core.text import escape, neutralise
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    # Words and prompts come from files: a spreadsheet must not run them, and they must be UTF-8.
-    writer.writerows([neutralise(escape(str(cell))) for cell in row] for row in rows)
-    typer.echo(text.getvalue(), nl=False)
 
 
 def _write_table(table: pd.DataFrame, out: Path) -> None:

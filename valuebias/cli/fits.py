@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from valuebias.analysis.estimands.diagnostics import Diagnostics
+    from valuebias.analysis.estimands.weights import Contrast
     from valuebias.fitting.ablation_result import AblationFit
     from valuebias.fitting.result import Fit
 
@@ -46,7 +47,20 @@ By = Annotated[
 At = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="NAME=VALUE", help="Set a variable of the formula, n_params=8e9; may be repeated."
+        metavar="NAME=VALUE",
+        help="Set a variable of the formula, n_params=8e9; may be repeated, for one variable too.",
+    ),
+]
+Categories = Annotated[
+    tuple[str, str] | None,
+    typer.Option(metavar="A B", help="Compare category A with category B."),
+]
+Weight = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=WEIGHT",
+        help="Instead of --contrast: the weight of a category, other=-0.5; repeated for each that "
+        "takes part, with a sum of zero.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, for scripts.")]
@@ -123,6 +137,16 @@ def fit(
             show_default="where two families have several models",
         ),
     ] = None,
+    family: Annotated[
+        Literal["gaussian", "student"],
+        typer.Option(
+            help="How a score scatters about what is expected of it; student: heavy tails."
+        ),
+    ] = "gaussian",
+    residual: Annotated[
+        Literal["model"] | None,
+        typer.Option(help="Give each model a residual SD of its own.", show_default="one of all"),
+    ] = None,
     ablation: Annotated[
         bool | None,
         typer.Option(
@@ -144,10 +168,8 @@ def fit(
         Outcome | None,
         typer.Option(help="How scores are transformed.", show_default="normal scores"),
     ] = None,
-    contrast: Annotated[
-        tuple[str, str] | None,
-        typer.Option(metavar="A B", help="Compare category A with category B."),
-    ] = None,
+    contrast: Categories = None,
+    weight: Weight = None,
     pair: Pair = None,
     by: By = None,
     at: At = None,
@@ -171,30 +193,35 @@ def fit(
     import valuebias
 
     files = {"fit": out, "report": report}
-    _check_files(files)
+    _check_files(files, data)
     if base is not None and no_base:
         raise typer.BadParameter("--base and --no-base contradict one another; leave one out.")
-    model: dict[str, Any] = {"words": words, "spread": spread}
+    values = _split_entries("--at", at, "n_params=8e9")
+    compared = _contrast(contrast, weight)
+    model: dict[str, Any] = {
+        "words": words, "spread": spread, "family": family, "residual": residual,
+    }  # fmt: skip
     model["base"] = None if no_base else base or "base"
     dataset = load_data(data)
     settings: dict[str, Any] = {
-        "outcome": outcome, "contrast": contrast, "draws": draws, "chains": chains, "seed": seed,
+        "outcome": outcome, "contrast": compared, "draws": draws, "chains": chains, "seed": seed,
         "progress": is_terminal(),
     }  # fmt: skip
     result: Fit | AblationFit
     if _calls_for_ablation(dataset, ablation):
-        if model != {"words": None, "spread": None, "base": "base"}:
+        usual = {"words": None, "spread": None, "family": "gaussian", "residual": None}
+        if model != {**usual, "base": "base"}:
             raise typer.BadParameter(
-                "--words, --base, --no-base and --spread do not apply to an ablation, whose design "
-                "says what its runs share; add --no-ablation."
+                "--words, --base, --no-base, --spread, --family and --residual do not apply to an "
+                "ablation, whose design says what its runs share; add --no-ablation."
             )
-        if pair or by or at:
-            raise typer.BadParameter("--pair, --by and --at do not apply to an ablation.")
+        if pair or by or at or weight:
+            raise typer.BadParameter("--pair, --by, --at and --weight do not apply to an ablation.")
         result = valuebias.fit_ablation(dataset, formula, rope=rope, **settings)
     elif rope is not None:
         raise typer.BadParameter("--rope is for an ablation; these scores are not fitted as one.")
     else:
-        result = _focused(valuebias.fit(dataset, formula, **model, **settings), pair, by, at)
+        result = _focused(valuebias.fit(dataset, formula, **model, **settings), pair, by, values)
     try:
         _write(result, files)
     except WriteError:
@@ -249,10 +276,8 @@ def report(
     pair: Pair = None,
     by: By = None,
     at: At = None,
-    contrast: Annotated[
-        tuple[str, str] | None,
-        typer.Option(metavar="A B", help="Compare category A with category B."),
-    ] = None,
+    contrast: Categories = None,
+    weight: Weight = None,
 ) -> None:
     """Write a report from a saved fit.
 
@@ -261,8 +286,9 @@ def report(
     import valuebias
 
     files = {"fit": None, "report": out}
-    _check_files(files)
-    _write(_focused(valuebias.load(fit), pair, by, at, contrast), files)
+    _check_files(files, fit)
+    values, compared = _split_entries("--at", at, "n_params=8e9"), _contrast(contrast, weight)
+    _write(_focused(valuebias.load(fit), pair, by, values, compared), files)
     typer.echo(visible(out))
 
 
@@ -288,12 +314,46 @@ def card(
     typer.echo(visible(str(result)))
 
 
+def _split_entries(option: str, entries: list[str] | None, example: str) -> list[tuple[str, str]]:
+    """Split NAME=VALUE, before a fit that takes a while."""
+    split = [entry.partition("=") for entry in entries or ()]
+    for entry, (name, equals, value) in zip(entries or (), split, strict=True):
+        if not (name and equals and value):
+            raise typer.BadParameter(
+                f"{option} takes NAME=VALUE, such as {example}; found {entry!r}."
+            )
+    return [(name, value) for name, _, value in split]
+
+
+def _contrast(pair: tuple[str, str] | None, weight: list[str] | None) -> Contrast | None:
+    """Read what is compared: two categories, or the weights of several."""
+    entries = _split_entries("--weight", weight, "other=-0.5")
+    if pair is not None and entries:
+        raise typer.BadParameter("--contrast and --weight contradict one another; leave one out.")
+    weights: dict[str, float] = {}
+    for name, value in entries:
+        number = _number(value)
+        if number is None:
+            raise typer.BadParameter(f"--weight {name}={value}: {value!r} is not a number.")
+        if name in weights:
+            raise typer.BadParameter(f"--weight names {name!r} twice; give it one weight.")
+        weights[name] = number
+    return weights or pair
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def _focused(
     result: Fit | AblationFit,
     pair: tuple[str, str] | None,
     by: list[str] | None,
-    at: list[str] | None,
-    contrast: tuple[str, str] | None = None,
+    at: list[tuple[str, str]],
+    contrast: Contrast | None = None,
 ) -> Fit | AblationFit:
     """Put the question of the options in front."""
     from valuebias.fitting.result import Fit
@@ -301,33 +361,52 @@ def _focused(
     if not (pair or by or at or contrast):
         return result
     if not isinstance(result, Fit):
-        raise typer.BadParameter("--pair, --by, --at and --contrast do not apply to an ablation.")
+        raise typer.BadParameter(
+            "--pair, --by, --at, --contrast and --weight do not apply to an ablation."
+        )
     values: dict[str, Any] = {}
-    for entry in at or ():
-        name, equals, value = entry.partition("=")
-        if not equals:
-            raise typer.BadParameter(
-                f"--at takes NAME=VALUE, such as n_params=8e9; found {entry!r}."
-            )
-        try:
-            values[name] = float(value)
-        except ValueError:
-            values[name] = value
+    for name, text in at:
+        values.setdefault(name, []).append(_value(result, name, text))
     return result.focused(pair=pair, by=by, at=values or None, contrast=contrast)
 
 
-def _check_files(files: Mapping[str, Path | None]) -> None:
-    """Check, before a fit that takes a while, that its files can be written."""
+def _value(fit: Fit, name: str, text: str) -> str | float:
+    """Read a value of a variable: a level as it is written, although it may look like a number."""
+    number = _number(text)
+    for factor in fit.problem.crossing.design.variables:
+        if factor.categorical and name in (factor.expression, *factor.names):
+            alike = [one for one in factor.levels if number is not None and _number(one) == number]
+            return text if text in factor.levels or not alike else alike[0]
+    return text if number is None else number
+
+
+def _check_files(files: Mapping[str, Path | None], source: str | Path = "") -> None:
+    """Check, before a fit that takes a while, that its files can be written, and not over it."""
+    from valuebias.errors import ValueBiasError
     from valuebias.io.files import check_replaceable
-    from valuebias.report import SUFFIXES
+    from valuebias.report import SUFFIXES, check_report_folder
 
     fit_path, report_path = files["fit"], files["report"]
+    for path in (fit_path, report_path):
+        if (
+            path is not None
+            and source
+            and path.exists()
+            and path.resolve() == Path(source).resolve()
+        ):
+            raise ValueBiasError(
+                f"{str(path)!r} is what is read, and would be replaced by what is made of it; give "
+                "another path."
+            )
     if fit_path is not None:
         suffix = fit_path.suffix.lower()
         check_writable(fit_path, suffixes=(".nc", ".zarr"), folder=suffix == ".zarr")
         check_replaceable(fit_path)
     if report_path is not None:
-        check_writable(report_path, suffixes=(*SUFFIXES, ""), folder=not report_path.suffix)
+        folder = report_path.suffix.lower() in ("", ".csv")
+        if folder:
+            check_report_folder(report_path)
+        check_writable(report_path, suffixes=(*SUFFIXES, ""), folder=folder)
 
 
 def _write(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> None:

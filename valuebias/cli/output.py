@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import sys
@@ -11,13 +13,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from valuebias._core.text import visible
+from valuebias._core.text import escape, neutralise, visible
 
 __all__ = [
+    "AsCsv",
     "AsJson",
     "complain",
     "explained_stop",
     "is_terminal",
+    "print_csv",
     "print_fields",
     "print_json",
     "print_table",
@@ -25,6 +29,7 @@ __all__ = [
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Write CSV, for scripts.")]
 _PIPE_WIDTH = 120
 _INTERRUPTED = 130
 
@@ -104,6 +109,16 @@ def print_table(
         table.add_row(*(Text(_cell(value)) for value in row))
     # rich assumes 80 columns for a pipe, which folds what a script could have read.
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table as CSV to standard output."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    # Texts come from files: a spreadsheet must not run them, and they must be UTF-8.
+    writer.writerows([neutralise(escape(str(cell))) for cell in row] for row in rows)
+    typer.echo(text.getvalue(), nl=False)
 
 
 def _cell(value: object) -> str:

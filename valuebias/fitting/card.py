@@ -12,6 +12,7 @@ import xarray as xr
 
 from valuebias.errors import ValueBiasError, did_you_mean, shown
 from valuebias.fitting.fit import fit as fit_scores
+from valuebias.posterior.headline import NOT_CONVERGED
 from valuebias.posterior.one_model import OneModel, describe_model
 from valuebias.posterior.posterior import Posterior
 
@@ -46,7 +47,9 @@ class Card:
     def __str__(self) -> str:
         from valuebias.report.card import card_answer
 
-        return card_answer(self.fit, self.model)
+        diagnostics = self.fit.diagnostics()
+        alarm = "" if diagnostics.converged else f"{NOT_CONVERGED}{diagnostics.messages[0]} "
+        return alarm + card_answer(self.fit, self.model)
 
     __repr__ = __str__
 
@@ -58,10 +61,15 @@ class Card:
         DataFrame
             Index "this model", "family" and "all": mean and 90% interval of the lean, of that of a
             new model of the family, and of a new model of any family. ``further``: the probability
-            that such a new model leans further to the first category.
+            that such a new model leans further to the first category on these very words and
+            prompts, given the other models; NaN where they do not tell.
         """
         one = self.model
-        rows = {"this model": one.lean, "family": one.of_family, "all": one.of_all}
+        rows = {
+            "this model": (one.lean, None),
+            "family": (one.of_family, one.beyond_family),
+            "all": (one.of_all, one.beyond_all),
+        }
         tail = 0.5 - _PROB / 2
         return pd.DataFrame.from_dict(
             {
@@ -69,9 +77,9 @@ class Card:
                     "mean": draws.mean(),
                     "lower": np.quantile(draws, tail),
                     "upper": np.quantile(draws, 1 - tail),
-                    "further": np.nan if name == "this model" else one.beyond(draws),
+                    "further": np.nan if beyond is None else beyond,
                 }
-                for name, draws in rows.items()
+                for name, (draws, beyond) in rows.items()
                 if draws is not None
             },
             orient="index",

@@ -20,20 +20,44 @@ if TYPE_CHECKING:
 __all__ = ["Fit", "fit"]
 
 _SAMPLERS = ("hmc", "nutpie", "pymc")
-# Those that are not None.
-_DEFAULTS: Mapping[str, Any] = {"outcome": "normal", "base": "base"}
+
+
+class _NotGiven:
+    """The default of an argument, told apart from the same value given by the user.
+
+    What is given counts against a preregistration, also where it is the default.
+    """
+
+    def __init__(self, value: str | None) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == (other.value if isinstance(other, _NotGiven) else other)
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+_NONE: Any = _NotGiven(None)
+_BASE: Any = _NotGiven("base")
+_GAUSSIAN: Any = _NotGiven("gaussian")
 
 
 def fit(
     dataset: xr.Dataset,
     formula: str | None = None,
     *,
-    words: str | None = None,
-    base: str | None = "base",
-    spread: bool | None = None,
+    words: str | None = _NONE,
+    base: str | None = _BASE,
+    spread: bool | None = _NONE,
+    family: str = _GAUSSIAN,
+    residual: str | None = _NONE,
     outcome: str | None = None,
-    prior: Prior | Mapping[str, Any] | None = None,
-    contrast: Contrast | None = None,
+    prior: Prior | Mapping[str, Any] | None = _NONE,
+    contrast: Contrast | None = _NONE,
     draws: int = 1000,
     tune: int | None = None,
     chains: int = 4,
@@ -73,6 +97,12 @@ def fit(
         Whether families may differ in how much their models (and bases) vary. By default they may
         where at least two families have several models, but not among pairs of models or
         checkpoints of training.
+    family : {"gaussian", "student"}, default "gaussian"
+        How a score scatters about what is expected of it: ``"student"`` is a t distribution, whose
+        degrees of freedom are estimated, so that outlying scores count for little.
+    residual : {"model"}, optional
+        ``"model"`` gives each model a residual SD of its own, partially pooled. If not given all
+        models have one.
     outcome : {"normal", "rank", "z", "raw"}, optional
         How scores are transformed within model × prompt; normal scores if not given. Higher
         always means a higher reward, also for ranks.
@@ -95,12 +125,14 @@ def fit(
     sampler : {"hmc", "nutpie", "pymc"}, default "hmc"
         Who samples the variances of a complete crossing: the package's own Hamiltonian Monte
         Carlo, or the No-U-Turn samplers of nutpie or PyMC. All sample the same posterior;
-        ``"pymc"`` samples ``fit.model`` itself and takes longest.
+        ``"pymc"`` samples ``fit.model`` itself and takes longest, and not where
+        `family` or `residual` is given.
     prereg : path or mapping, optional
         A preregistered analysis, as a YAML file or a mapping: any of `formula`, `outcome`, `words`,
-        `base`, `spread`, `prior` and `contrast`; ``pair``, the families to compare; ``rope``; and
-        ``decision``, a rule such as ``"p_positive >= 0.975"`` on the columns of the headline's row.
-        What is given here as well counts, and the headline and report say what departs.
+        `base`, `spread`, `family`, `residual`, `prior` and `contrast`; ``pair``, the families to
+        compare; ``rope``; and ``decision``, a rule such as ``"p_positive >= 0.975"`` on the columns
+        of the headline's row. What is given here as well counts, and the headline and report say
+        what departs.
     progress : bool, default True
         Show a progress bar on standard error.
 
@@ -123,7 +155,8 @@ def fit(
     Notes
     -----
     Complete crossings have an exact collapsed likelihood; incomplete ones are completed by data
-    augmentation, also exact. Which path was taken is in ``fit.settings["path"]``. Layouts of bases
+    augmentation, also exact, and so are t distributed residuals and those of unequal SDs. Which
+    path was taken is in ``fit.settings["path"]``. Layouts of bases
     may be uneven, and groups crossed, as long as the span over models stays within forty columns;
     what does not fit is left out, and the headline says so.
 
@@ -150,28 +183,29 @@ def fit(
             )
     if seed is not None and (not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32):
         raise ValueBiasError(f"seed must be a whole number from 0 to 2**32 − 1, found {seed!r}.")
-    if spread is not None and not isinstance(spread, bool | np.bool_):
-        raise ValueBiasError(
-            f"spread must be True, False or None (the default), found {spread!r}. True lets "
-            "families differ in how much their models vary."
-        )
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
+    from valuebias.analysis.hierarchical import MODEL_FIELDS
     from valuebias.posterior.estimate import estimate
-    from valuebias.posterior.prereg import read_prereg, register
+    from valuebias.posterior.prereg import DEFAULTS, read_prereg, register
 
-    given: dict[str, Any] = {
-        "formula": formula, "outcome": outcome or "normal", "words": words, "base": base,
-        "spread": spread, "prior": prior, "contrast": contrast,
+    arguments: dict[str, Any] = {
+        "formula": formula, "outcome": outcome, "words": words, "base": base, "spread": spread,
+        "family": family, "residual": residual, "prior": prior, "contrast": contrast,
     }  # fmt: skip
-    asked = {name: value for name, value in given.items() if value != _DEFAULTS.get(name)}
+    given = {name: value for name, value in arguments.items() if not isinstance(value, _NotGiven)}
+    for name in ("formula", "outcome"):
+        if given[name] is None:
+            del given[name]
     registered = None if prereg is None else read_prereg(prereg)
-    departures: list[str] = []
-    if registered is not None:
-        asked, departures = registered.resolve(asked)
-    settings = {**dict.fromkeys(given), **_DEFAULTS, **asked}
+    settings = {**DEFAULTS, **given} if registered is None else registered.merge(given)
+    if not isinstance(settings["spread"], bool | np.bool_ | None):
+        raise ValueBiasError(
+            f"spread must be True, False or None (the default), found {settings['spread']!r}. True "
+            "lets families differ in how much their models vary."
+        )
     posterior = estimate(
         dataset,
-        {name: settings[name] for name in ("formula", "outcome", "words", "base", "spread")},
+        {name: settings[name] for name in MODEL_FIELDS},
         settings["prior"],
         settings["contrast"],
         {
@@ -184,7 +218,7 @@ def fit(
         progress=progress,
     )
     if registered is not None:
-        posterior = register(posterior, registered, departures)
+        posterior = register(posterior, registered, given)
     return Fit.of(posterior)
 
 

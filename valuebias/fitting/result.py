@@ -54,8 +54,8 @@ class Fit(Reported, Posterior):
     data : xarray.Dataset
         The scores as fitted (words outside the lexicon dropped).
     settings : mapping
-        Formula, outcome, contrast, sampler settings, seed, the path taken (``"complete"`` or
-        ``"incomplete"``), missing cells, and notes on what the data cannot say.
+        Formula, outcome, contrast, sampler settings, seed, the path taken (``"complete"``,
+        ``"incomplete"`` or ``"augmented"``), missing cells, and notes on what the data cannot say.
     prior : Prior
         Prior scales in units of the outcome's SD.
     tree : xarray.DataTree

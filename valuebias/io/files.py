@@ -304,12 +304,17 @@ def _write_zarr(ds: xr.Dataset, path: Path) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse to replace a folder that Zarr did not make.
+    """Refuse to replace a folder that Zarr did not make, and scores that took hours.
 
     Examples
     --------
     >>> check_replaceable(Path("nowhere.zarr"))
     """
+    if any(path.glob("score/.finished.*")) or any(path.glob("*/score/.finished.*")):
+        raise ValueBiasError(
+            f"{str(path)!r} is a store of valuebias.score, whose scores took their time; it is "
+            "left as it is. Choose another path, or remove it first."
+        )
     if path.is_dir() and not ((path / ".zgroup").exists() or (path / "zarr.json").exists()):
         raise ValueBiasError(
             f"{str(path)!r} is a folder that Zarr did not make; it is left as it is. "

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias.analysis.design.noise import Factors
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.estimands.effects import (
@@ -30,6 +31,7 @@ from valuebias.analysis.estimands.weights import (
     read_contrast,
 )
 from valuebias.analysis.hierarchical import MODEL_FIELDS, Model, Problem, make_problem
+from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
     from valuebias.analysis.design.units import Unit
@@ -80,7 +82,7 @@ class Draws:
     @cached_property
     def problem(self) -> Problem:
         """The crossing, its components and prior."""
-        model = Model(**{name: self.settings[name] for name in MODEL_FIELDS})
+        model = Model(**{k: self.settings[k] for k in MODEL_FIELDS if k in self.settings})
         # A fit of an earlier version has no stored design: its formula is parsed again.
         stored = self.tree["design"].to_dataset() if "design" in self.tree.children else None
         return make_problem(self.data, model, self.prior, stored=stored)
@@ -98,8 +100,15 @@ class Draws:
         """Draw a combination of design columns for every word under a framing: (draw, word)."""
         # Thinned draws of each chain, where an incomplete crossing has very many words.
         crossing, effects, v = self.problem.crossing, self.effects, self.v
-        if "completion" in self.tree.children and "rest_of" in self.tree["completion"]:
-            kept = self.tree["completion"]["rest_of"].to_numpy()
+        stored = "completion" in self.tree.children
+        completion = self.tree["completion"].to_dataset() if stored else xr.Dataset()
+        if "residual" in completion:
+            # The margins are of values that have a residual variance of their own.
+            v = v.copy()
+            at = list(self.problem.components["residual"].index[0])
+            v[:, at] = completion["residual"].to_numpy()
+        if "rest_of" in completion:
+            kept = completion["rest_of"].to_numpy()
             if len(kept) < len(v):
                 v = v[kept]
                 effects = EffectDraws(*(getattr(effects, f.name)[kept] for f in fields(effects)))
@@ -186,12 +195,12 @@ class Draws:
 
     @cached_property
     def parameters(self) -> xr.DataArray:
-        """Draws of SDs, correlations, category means and slopes: (chain, draw, parameter)."""
+        """Draws of SDs, correlations, residuals, means and slopes: (chain, draw, parameter)."""
         posterior = self.tree["posterior"].to_dataset()
         parts = [
             _flatten(posterior["sd"], "sd"),
             _flatten(posterior["correlation"], "correlation"),
-            *([_flatten(posterior["spread"], "spread")] if "spread" in posterior else []),
+            *(_flatten(posterior[name], name) for name in _MAYBE if name in posterior),
             *(
                 _flatten(self._by_category(posterior["coefficient"], rows, labels), name)
                 for name, labels, rows in self._mean_rows()
@@ -253,9 +262,38 @@ class Draws:
             self._left_out[unit] = refit_without(self.problem, unit, int(self.settings["seed"]))
         return self._left_out[unit]
 
+    def why_not(self, what: str) -> str:
+        """Say why a fit lacks what holds for normal residuals of one SD only; empty if it does."""
+        if self.problem.noise.plain:
+            return ""
+        return (
+            f"{what} takes residuals as normal, with one SD of all models; this fit has "
+            f"family={self.settings['family']!r} and residual={self.settings['residual']!r}. "
+            "Fit the same scores without these to have it."
+        )
+
+    def require_gaussian(self, what: str) -> None:
+        """Refuse what holds for normal residuals of one SD only."""
+        why = self.why_not(what)
+        if why:
+            raise ValueBiasError(why)
+
     def smoother(self, draw: int, scales: Array) -> Smoother:
         """Make the smoother at one draw of the variances."""
         return Smoother(self.problem.crossing, self.problem.components, scales, self.v[draw])
+
+    def residual_factors(
+        self, chosen: NDArray[np.intp], rng: np.random.Generator
+    ) -> Iterator[Factors]:
+        """Draw what residuals of new models are like, for some draws, one by one."""
+        posterior = self.tree["posterior"]
+        nu, spread = (
+            posterior[name].to_numpy().ravel() if name in posterior else np.zeros(len(self.v))
+            for name in ("nu", "residual_spread")
+        )
+        noise, n_models = self.problem.noise, self.problem.crossing.shape[0]
+        for i in chosen:
+            yield noise.factors(float(nu[i]), float(spread[i]), n_models, rng)
 
     def completed_cubes(self, chosen: NDArray[np.intp]) -> Iterator[Array]:
         """Complete the outcome for some draws, one by one, into the same array.
@@ -268,8 +306,10 @@ class Draws:
         return problem.completed_cubes(self.v[chosen], self.rng("completions"))
 
 
+_MAYBE = ("spread", "nu", "residual_spread", "residual_factor")
+"""Draws that only some fits have."""
 _PART_OF = {"component": "name", "correlated": "name", "row": "name", "kind": "name",
-            "level": "category"}  # fmt: skip
+            "level": "category", "part": "name", "over": "name", "model": "name"}  # fmt: skip
 """Under which of the parts that name an estimand a dimension of the draws goes."""
 
 

@@ -19,6 +19,7 @@ from valuebias.analysis.auditing.reading import reading_notes
 from valuebias.analysis.design.priors import Prior, as_prior
 from valuebias.analysis.estimands.weights import Contrast, category_contrasts, store_contrast
 from valuebias.analysis.hierarchical import (
+    MODEL_FIELDS,
     Model,
     Settings,
     in_lexicon,
@@ -26,7 +27,7 @@ from valuebias.analysis.hierarchical import (
     sample,
 )
 from valuebias.analysis.notes import Note, as_records
-from valuebias.errors import ValueBiasWarning
+from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.posterior.posterior import Posterior
 from valuebias.posterior.questions import largest_difference
 from valuebias.schema import model_table, validate
@@ -37,7 +38,6 @@ __all__ = ["estimate", "refit"]
 # less to learn.
 _TUNE = {"hmc": 300, "nutpie": 600, "pymc": 600}
 _TUNE_INCOMPLETE = 200
-_MODEL = ("formula", "outcome", "words", "base", "spread")
 _SAMPLER = ("draws", "tune", "chains", "seed", "sampler")
 
 
@@ -62,12 +62,18 @@ def estimate(
         several = len(np.unique(data["family"].to_numpy())) > 1
         options = options | {"formula": "~ family" if several else "~ 1"}
     problem = make_problem(data, Model(**options), as_prior(prior))
-    crossing = problem.crossing
+    crossing, plain = problem.crossing, problem.noise.plain
+    if not plain and numbers["sampler"] == "pymc":
+        raise ValueBiasError(
+            "sampler='pymc' samples normal residuals of one SD; with family='student' or "
+            "residual='model' leave sampler= out."
+        )
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
     notes = consequences(crossing) + reading_notes(model_table(data))
     notes += plain_fit_notes(crossing.design)
     if numbers["tune"] is None:
-        numbers["tune"] = _TUNE[numbers["sampler"]] if crossing.complete else _TUNE_INCOMPLETE
+        whole = crossing.complete and plain
+        numbers["tune"] = _TUNE[numbers["sampler"]] if whole else _TUNE_INCOMPLETE
     with progress_bar("sampling", shown=progress) as advance:
         groups = sample(problem, Settings(**numbers), advance)
     settings = {
@@ -75,7 +81,7 @@ def estimate(
         **options,
         "contrast": store_contrast(contrast),
         **numbers,
-        "path": "complete" if crossing.complete else "incomplete",
+        "path": "augmented" if not plain else "complete" if crossing.complete else "incomplete",
         "n_missing": crossing.n_missing,
         "dropped_words": dataset.sizes["response"] - data.sizes["response"],
         "focus": {},
@@ -92,7 +98,7 @@ def estimate(
 
 def refit(fit: Posterior, *, prior: Prior, outcome: str) -> Posterior:
     """Fit the same data with another prior or outcome, all else (seed included) the same."""
-    options = {name: fit.settings[name] for name in _MODEL} | {"outcome": outcome}
+    options = {name: fit.settings[name] for name in MODEL_FIELDS} | {"outcome": outcome}
     numbers = {name: fit.settings[name] for name in _SAMPLER}
     with warnings.catch_warnings():
         # The first fit has already warned.

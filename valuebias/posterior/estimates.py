@@ -22,7 +22,9 @@ __all__ = ["Estimates", "check_prob", "check_rope", "read_statement"]
 Array = NDArray[np.float64]
 
 _ROPE = 0.05
-_SHOWN = ["estimand", "name", "at", "framing", "category", "mean", "lower", "upper", "p_direction"]
+_SHOWN = ("estimand", "name", "at", "framing", "category", "mean", "lower", "upper", "p_direction",
+          "n_models")  # fmt: skip
+_TINY = 1e-3
 _RELATION = re.compile(r"<=|>=|==|<|>|=")
 
 
@@ -58,8 +60,15 @@ class Estimates:
 
     def __repr__(self) -> str:
         table = self.table()
-        columns = [name for name in _SHOWN if (table[name].astype(str) != "").any()]
-        text = shown_table(table)[columns].to_string(index=False)
+        columns = [
+            name for name in _SHOWN if name in table and (table[name].astype(str) != "").any()
+        ]
+        written = shown_table(table)
+        if (table["sd"] < _TINY).all():
+            # Slopes per parameter of a model.
+            for name in ("mean", "lower", "upper"):
+                written[name] = [f"{value:+.2g}" for value in table[name]]
+        text = written[columns].to_string(index=False)
         return f"{text}\n{self.averaging} In {self.units}; 90% intervals."
 
     def table(self, *, prob: float = 0.9, rope: float | None = None) -> pd.DataFrame:
@@ -78,8 +87,10 @@ class Estimates:
         DataFrame
             One row per estimate, with the columns of :meth:`Fit.contrasts`; ``at`` says what other
             variables are set to. ``lower_joint`` and ``upper_joint``: all estimates of one framing
-            and category lie in these intervals at once with probability `prob`. Then the variables
-            that were set, and ``n_models``.
+            and category lie in these intervals at once with probability `prob`. ``p_joint``: as
+            ``p_direction``, but that of the whole group jointly, which is what to read of one that
+            was picked for its size: it reaches .95 where the joint 90% interval leaves zero. Then
+            the variables that were set, and ``n_models``.
 
         Raises
         ------
@@ -95,8 +106,9 @@ class Estimates:
         half = check_rope(rope, self.scale)
         table = summarise_contrasts(self.draws, prob, half)
         joint = self._joint(table, prob)
+        table.insert(int(table.columns.get_loc("p_rope")), "p_joint", joint[2])  # type: ignore[arg-type]
         position = int(table.columns.get_loc("upper")) + 1  # type: ignore[arg-type]
-        for name, values in zip(("upper_joint", "lower_joint"), joint[::-1], strict=True):
+        for name, values in zip(("upper_joint", "lower_joint"), joint[1::-1], strict=True):
             table.insert(position, name, values)
         for given, coordinate in self.draws.coords.items():
             name = str(given)
@@ -106,10 +118,15 @@ class Estimates:
         table.attrs |= {"averaging": self.averaging, "draws": self.draws[..., 0].size}
         return table
 
-    def _joint(self, table: pd.DataFrame, prob: float) -> tuple[Array, Array]:
-        """Return the ends of the intervals that hold a framing and category's estimates at once."""
+    def _joint(self, table: pd.DataFrame, prob: float) -> tuple[Array, Array, Array]:
+        """Return the ends of the intervals that hold a framing and category's estimates at once.
+
+        And the probabilities of direction that go with them.
+        """
         flat = self.draws.to_numpy().reshape(-1, len(table))
-        lower, upper = (np.array(table[name], dtype=np.float64) for name in ("lower", "upper"))
+        lower, upper, sure = (
+            np.array(table[name], dtype=np.float64) for name in ("lower", "upper", "p_direction")
+        )
         for rows in self._groups().values():
             if len(rows) < 2:
                 continue
@@ -119,7 +136,11 @@ class Estimates:
                 far = np.nan_to_num(np.abs(flat[:, rows] - centre) / sd).max(axis=1)
             width = np.quantile(far, prob) * sd
             lower[rows], upper[rows] = centre - width, centre + width
-        return lower, upper
+            with np.errstate(invalid="ignore", divide="ignore"):
+                reached = np.abs(centre) / sd
+            joint = 0.5 + 0.5 * (far[:, None] < reached).mean(axis=0)
+            sure[rows] = np.minimum(sure[rows], joint)
+        return lower, upper, sure
 
     def _groups(self) -> dict[tuple[str, str], NDArray[np.intp]]:
         """Positions of the estimates of each framing and category."""
@@ -218,7 +239,7 @@ class Estimates:
         positive = float((values > 0).mean())
         true = {"<": 1 - positive, ">": positive}.get(relation[:1], np.nan)
         out.insert(int(out.columns.get_loc("p_rope")), "p_true", true)  # type: ignore[arg-type]
-        return out.drop(columns=["lower_joint", "upper_joint"])
+        return out.drop(columns=["lower_joint", "upper_joint", "p_joint"])
 
     def _named(self, framing: str | None) -> tuple[dict[str, Array], str, str]:
         """Return draws by name under a framing, with the framing and the category."""

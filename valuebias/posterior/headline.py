@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from valuebias.analysis.estimands.cells import n_models, outside
 from valuebias.analysis.estimands.estimand import DIFFERENCE
 from valuebias.analysis.estimands.weights import TURNED
 from valuebias.analysis.headline import Headline
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALL",
     "LEAST_DOUBT",
+    "NOT_CONVERGED",
     "OPEN",
     "POWER",
     "crossed_cells",
@@ -36,6 +38,7 @@ __all__ = [
 LITTLE_DOUBT, SUGGESTED, OPEN = "little doubt", "suggested", "open"
 LEAST_DOUBT = 0.975
 """Least probability of direction at which the data are said to leave little doubt."""
+NOT_CONVERGED = "NOT CONVERGED, do not use these numbers: "
 POWER = 0.8
 """The probability with which a minimum detectable effect is found."""
 _LEAST = {LITTLE_DOUBT: LEAST_DOUBT, SUGGESTED: 0.9, OPEN: 0.0}
@@ -73,9 +76,13 @@ def make_headline(fit: Posterior, sensitivity: pd.DataFrame | None = None) -> He
     before, after = _choose_notes(fit.notes)
     parts = []
     if not diagnostics.converged:
-        parts.append("NOT CONVERGED, do not use these numbers: " + diagnostics.messages[0])
+        parts.append(NOT_CONVERGED + diagnostics.messages[0])
     parts += [note.headline for note in before]
-    parts.append(_answer(fit, row, effective_draws(table, table.attrs["draws"])[0]))
+    sure, cells = _sure(fit, row), _crossed(fit, row)
+    if cells is not None and fit.focus.by:
+        # As sure as the least sure of the differences that are given.
+        sure = float(cells["p_direction"].min())
+    parts.append(_answer(fit, row, effective_draws(table, table.attrs["draws"])[0], sure, cells))
     if sensitivity is not None:
         parts.append(_on_priors(prior_flips(sensitivity)))
     parts.append(judge(fit))
@@ -83,7 +90,7 @@ def make_headline(fit: Posterior, sensitivity: pd.DataFrame | None = None) -> He
     parts += [note.headline for note in after]
     parts.append(_more(fit.notes, len(before) + len(after)))
     text = " ".join(part for part in parts if part)
-    return Headline(text, row, diagnostics.converged, verdict_of(row["p_direction"]))
+    return Headline(text, row, diagnostics.converged, verdict_of(sure))
 
 
 def detectable(sd: float) -> float:
@@ -111,19 +118,33 @@ def _more(notes: list[Note], n_chosen: int) -> str:
     return f"And {left} more note{'s' if left > 1 else ''}: see fit.notes or the report."
 
 
-def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
+def _sure(fit: Posterior, row: pd.Series) -> float:
+    """Return the probability of direction that the verdict rests on.
+
+    Of the largest of several differences that of all jointly: one in twenty is taken for an effect
+    where there is none, but of the largest of fifteen one in four.
+    """
+    if not _is_largest(fit, row):
+        return float(row["p_direction"])
+    return float(_all_pairs(fit, row)[1]["p_joint"])
+
+
+def _answer(
+    fit: Posterior, row: pd.Series, draws: float, sure: float, crossed: pd.DataFrame | None
+) -> str:
     units = describe(fit.settings["outcome"]).unit
     over = f"{row['over']} over {row['against'] or 'the other categories'}"
     estimate = f"{_signed(row['mean'])} {units} ({_interval(row)})"
     # The side with most draws, which may not be that of the mean.
     direction = "positive" if row["median"] > 0 else "negative"
     probability = percent(row["p_direction"], draws).replace("> ", "above ")
+    alone = " by itself" if _is_largest(fit, row) else ""
     chance = (
-        f"The probability that it is {direction} is {probability}; the data "
-        f"{_VERDICTS[verdict_of(row['p_direction'])]}."
+        f"The probability that it is {direction} is {probability}{alone}; the data "
+        f"{_VERDICTS[verdict_of(sure)]}."
     )
     group, a, b = _compared(row)
-    if verdict_of(row["p_direction"]) == OPEN and group:
+    if verdict_of(sure) == OPEN and group:
         chance += (
             f" A difference of about {detectable(row['sd']):.2f} {units} would have been found "
             f"with a probability of {POWER:.0%}."
@@ -140,20 +161,44 @@ def _answer(fit: Posterior, row: pd.Series, draws: float) -> str:
         LITTLE_DOUBT: f"M{noun} value {over} {more} than those of {b}",
         SUGGESTED: f"M{noun} seem to value {over} {more} than those of {b}",
         OPEN: f"Whether m{noun} value {over} more or less than those of {b} is open",
-    }[verdict_of(row["p_direction"])]
+    }[verdict_of(sure)]
     lean, where = _LEAN[row["framing"]], f" with {row['at']}" if row["at"] else ""
-    cells = _cells(fit, row, units)
+    after = f"{_caveat(fit, group, a, b)}{_beyond(fit, row, crossed)}"
+    cells = "" if crossed is None else _cells(fit, row, crossed, units)
     if cells and fit.focus.by:
-        return f"{cells}{_caveat(fit, group, a, b)}"
+        return f"{cells}{after}"
+    others = _others(fit, row, units, draws)
     if cells:
+        rest = f"With {row['at']}, averaged" if row["at"] else "Averaged"
         return (
-            f"{cells} Averaged over the models at hand, which need hold for none of them, the "
-            f"difference in {lean} is estimated at {estimate}. {chance}{_caveat(fit, group, a, b)}"
+            f"{cells} {rest} over the models at hand, which need hold for none of them, the "
+            f"difference in {lean} is estimated at {estimate}. {chance}{others}{after}"
         )
     return (
         f"{claim}{where}: the difference in {lean} is estimated at {estimate}. {chance}"
-        f"{_others(fit, row, units, draws)}{_caveat(fit, group, a, b)}"
+        f"{others}{after}"
     )
+
+
+def _beyond(fit: Posterior, row: pd.Series, crossed: pd.DataFrame | None) -> str:
+    """Say where the formula speaks of models that there are none of."""
+    design = fit.problem.crossing.design
+    cells = [(str(row["at"]), fit.focus.at)] if crossed is None else []
+    if crossed is not None:
+        set_to = [*fit.focus.by, *fit.focus.at]
+        cells = [
+            (str(cell["at"]), {name: cell[name] for name in set_to if name in cell.index})
+            for _, cell in crossed.iterrows()
+        ]
+    said: dict[str, None] = {}
+    for label, values in cells:
+        single = {name: v[0] if isinstance(v, list) else v for name, v in values.items()}
+        for level in _compared(row)[1:]:
+            if label and not n_models(design, {**single, row["variable"]: level}):
+                said[f"No model at hand is of {level} with {label}"] = None
+    known = "".join(f" {text}: the formula alone says what such models do." for text in said)
+    far = outside(design, fit.focus.at)
+    return f"{known} {far}".rstrip()
 
 
 def _interval(row: pd.Series) -> str:
@@ -192,16 +237,25 @@ def crossed_cells(fit: Posterior, row: pd.Series) -> tuple[Estimates, list[str]]
     return cells, names
 
 
-def _cells(fit: Posterior, row: pd.Series, units: str) -> str:
-    """Give the difference in each of the crossed cells."""
+def _crossed(fit: Posterior, row: pd.Series) -> pd.DataFrame | None:
+    """Return the crossed cells of the headline's framing and category, with their names."""
     crossed = crossed_cells(fit, row)
     if crossed is None:
-        return ""
+        return None
     table = crossed[0].table()
     same = (table["framing"] == row["framing"]) & (table["category"] == row["category"])
-    cells = [cell for _, cell in table[same].iterrows()]
+    chosen: pd.DataFrame = table[same]
+    chosen.attrs["names"] = crossed[1]
+    return chosen
+
+
+def _cells(fit: Posterior, row: pd.Series, crossed: pd.DataFrame, units: str) -> str:
+    """Give the difference in each of the crossed cells."""
+    cells, draws = [cell for _, cell in crossed.iterrows()], float(crossed.attrs["draws"])
     said = [
-        f"{_signed(cell['mean'])} {units} ({_interval(cell)}) with {cell['at']}"
+        f"{_signed(cell['mean'])} {units} ({_interval(cell)}; "
+        f"{'positive' if cell['median'] > 0 else 'negative'} with "
+        f"{percent(cell['p_direction'], draws).replace('> ', 'above ')}) with {cell['at']}"
         for cell in cells[:_MOST_CELLS]
     ]
     if len(cells) > _MOST_CELLS:
@@ -210,7 +264,7 @@ def _cells(fit: Posterior, row: pd.Series, units: str) -> str:
     turns = (
         " Its sign is not the same in all." if len({c["median"] > 0 for c in known}) == 2 else ""
     )
-    on = " and ".join(crossed[1])
+    on = " and ".join(crossed.attrs["names"])
     lead = f"depends, in this formula, on {on}" if not fit.focus.by else f"is given for each {on}"
     return (
         f"How models of {row['first']} and {row['second']} differ {lead}: the difference in "
@@ -220,18 +274,18 @@ def _cells(fit: Posterior, row: pd.Series, units: str) -> str:
 
 def _others(fit: Posterior, row: pd.Series, units: str, draws: float) -> str:
     """Where the pair is the largest of several, say so and place all levels."""
-    if not fit.focus.largest or fit.focus.by:
+    if not _is_largest(fit, row) or fit.focus.by:
         return ""
-    variable, at = row["variable"], fit.focus.at
-    table = _under(fit.comparisons(variable, at=at).table(), row)
-    first = next(
-        t for _, t in table.iterrows() if {t["first"], t["second"]} == {*_compared(row)[1:]}
-    )
+    variable = row["variable"]
+    table, first = _all_pairs(fit, row)
     sign = 1.0 if first["first"] == row["first"] else -1.0
     ends = sorted((sign * first["lower_joint"], sign * first["upper_joint"]))
     clear = int((table["lower_joint"] * table["upper_joint"] > 0).sum())
-    ranks = _under(fit.means(variable, at=at).ranks(), row).set_index("name")
-    n = len(ranks)
+    ranks = fit.means(variable, at=_first_values(fit)).ranks()
+    ranks = ranks[
+        (ranks[["framing", "category"]] == row[["framing", "category"]].to_numpy()).all(axis=1)
+    ]
+    ranks, n = ranks.set_index("name"), len(ranks)
     furthest, least = ranks.loc[row["first"], "rank_1"], ranks.loc[row["second"], f"rank_{n}"]
     return (
         f" It is the largest of the {len(table)} differences between {n} levels of {variable} "
@@ -242,10 +296,25 @@ def _others(fit: Posterior, row: pd.Series, units: str, draws: float) -> str:
     )
 
 
-def _under(table: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
-    """Select the rows of the headline's framing, category and cell."""
-    names = ["framing", "category", "at"]
-    return table[(table[names] == row[names].to_numpy()).all(axis=1)]
+def _is_largest(fit: Posterior, row: pd.Series) -> bool:
+    """Whether the headline compares the two of several levels that differ most."""
+    return bool(fit.focus.largest and row["form"] == DIFFERENCE)
+
+
+def _first_values(fit: Posterior) -> dict[str, object]:
+    """Return what variables are set to in the row in front."""
+    return {n: v[0] if isinstance(v, list) else v for n, v in fit.focus.at.items()}
+
+
+def _all_pairs(fit: Posterior, row: pd.Series) -> tuple[pd.DataFrame, pd.Series]:
+    """Compare all levels of the headline's variable; with the row of the headline's pair."""
+    table = fit.comparisons(row["variable"], at=_first_values(fit)).table()
+    names = ["framing", "category"]
+    table = table[(table[names] == row[names].to_numpy()).all(axis=1)]
+    pair = {row["first"], row["second"]}
+    return table, next(
+        entry for _, entry in table.iterrows() if {*entry[["first", "second"]]} == pair
+    )
 
 
 def _compared(row: pd.Series) -> tuple[str, str, str]:

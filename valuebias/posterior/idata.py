@@ -57,6 +57,8 @@ def _gather(groups: dict[str, Any]) -> Any:
 
 def _log_likelihood(fit: Draws) -> xr.Dataset | None:
     crossing = fit.problem.crossing
+    if not fit.problem.noise.plain:
+        return None
     n_scores = int(crossing.observed.sum())
     chains = int(fit.settings["chains"])
     n = _MOST_NUMBERS // n_scores

@@ -16,7 +16,7 @@ from valuebias.analysis.estimands.held_out import axis_means, combination_given_
 from valuebias.analysis.estimands.precision import precision_at
 from valuebias.analysis.estimands.rows import Combination
 from valuebias.analysis.estimands.smoother import Fields
-from valuebias.analysis.estimands.unseen import Unseen
+from valuebias.analysis.estimands.unseen import NewModel, Unseen, identified, observed_leans
 from valuebias.analysis.estimands.weights import framing_contrasts, named_framings
 from valuebias.errors import ValueBiasError, did_you_mean
 
@@ -29,7 +29,7 @@ __all__ = ["OneModel", "describe_model"]
 Array = NDArray[np.float64]
 
 _DRAWS = 200
-_TOLERANCE = 1e-6
+_IMPUTED = 20
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,15 @@ class OneModel:
     words: pd.DataFrame = field(repr=False)
     beside: str  # which models the words are compared with
     without_it: bool  # whether the predictions come from the other models alone
-
-    def beyond(self, others: Array) -> float:
-        """Probability that a new model leans further to the first category."""
-        rng = np.random.default_rng(0)
-        return float((rng.permutation(others) > rng.choice(self.lean, len(others))).mean())
+    # Probability that a new model of its family, or of any, leans further to the first category on
+    # the same words and prompts; None where the other models do not tell.
+    beyond_family: float | None
+    beyond_all: float | None
 
 
 def describe_model(fit: Posterior, name: str, *, prob: float) -> OneModel:
     """Compare one model's lean with predictions, and its words with the other models'."""
+    fit.require_gaussian("The card of a model")
     crossing = fit.problem.crossing
     names = [str(model) for model in crossing.models]
     if name not in names:
@@ -73,8 +73,8 @@ def describe_model(fit: Posterior, name: str, *, prob: float) -> OneModel:
     row, other_rows = rows[at], rows[others]
     without = (
         crossing.complete
-        and _identified(other_rows, other_rows)
-        and _identified(other_rows, row[None])
+        and np.linalg.matrix_rank(other_rows) == other_rows.shape[1]
+        and identified(other_rows, row[None])
     )
     rng = np.random.default_rng([int(fit.settings["seed"]), 11])
     left = fit.without(Unit(name, (at,))) if without else None
@@ -94,12 +94,19 @@ def describe_model(fit: Posterior, name: str, *, prob: float) -> OneModel:
 
     kin = others[families[others] == families[at]]
     alone = not len(kin) and len(set(families.tolist())) > 1
+    # In the order of the models: draws from one generator depend on it.
     by_model = {
         key: predict(np.array(key[0]), key[1])
-        for key in {(tuple(rows[m].tolist()), str(families[m])) for m in others}
+        for key in dict.fromkeys((tuple(rows[m].tolist()), str(families[m])) for m in others)
     }
     of_each = [by_model[tuple(rows[m].tolist()), str(families[m])] for m in others]
     beside = kin if len(kin) else others
+    leans = observed_leans(crossing, _cube(fit), weights, sign)
+    known = fit.problem.components if left is None else left.problem.components
+    spaced = v[np.linspace(0, len(v) - 1, min(_DRAWS, len(v))).astype(int)]
+    new = NewModel(crossing, known, spaced, weights, sign, others.tolist(), leans)
+    above = [new.above(leans[at], int(m)) for m in others]
+    told = [share for share in above if share is not None]
     return OneModel(
         name=name,
         family=str(families[at]),
@@ -111,7 +118,17 @@ def describe_model(fit: Posterior, name: str, *, prob: float) -> OneModel:
         words=_words(fit, at, beside, prob),
         beside=f"the other models of {families[at]}" if len(kin) else "all other models",
         without_it=without,
+        beyond_family=None if alone else new.above(leans[at], at),
+        beyond_all=float(np.mean(told)) if told else None,
     )
+
+
+def _cube(fit: Posterior) -> Array:
+    """Return the outcome, missing cells at their mean over some draws."""
+    if fit.problem.crossing.complete:
+        return fit.problem.crossing.y
+    cubes = list(fit.completed_cubes(fit.spaced(_IMPUTED)))
+    return np.asarray(sum(cubes) / len(cubes))
 
 
 def _lean(fit: Posterior, name: str, framing: str) -> Array:
@@ -119,13 +136,6 @@ def _lean(fit: Posterior, name: str, framing: str) -> Array:
     right = (draws["form"].to_numpy() == LEAN) & (draws["variable"].to_numpy() == MODEL)
     right &= (draws["name"].to_numpy() == name) & (draws["framing"].to_numpy() == framing)
     return np.asarray(draws.to_numpy()[..., int(np.flatnonzero(right)[0])].ravel())
-
-
-def _identified(design: Array, rows: Array) -> bool:
-    """Whether a design tells the means of these rows."""
-    fitted = np.linalg.lstsq(design.T, rows.T)[0]
-    full = np.linalg.matrix_rank(design) == design.shape[1]
-    return bool(full and np.abs(design.T @ fitted - rows.T).max() < _TOLERANCE)
 
 
 def _expected(left: LeftOutFit, combination: Combination, rng: np.random.Generator) -> Array:

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from valuebias._core.progress import progress_bar
 from valuebias.analysis.design.components import Components
 from valuebias.analysis.design.priors import Prior
+from valuebias.analysis.estimands.estimand import DIFFERENCE
 from valuebias.analysis.estimands.mixtures import Mixture
 from valuebias.analysis.estimands.rows import headline_combination
 from valuebias.analysis.hierarchical import Model, make_problem
 from valuebias.analysis.replication import Plan, expected_sd
 from valuebias.datasets.simulate import DEFAULT_SD, simulate
 from valuebias.errors import ValueBiasError, shown
+from valuebias.posterior.estimates import check_prob
 from valuebias.posterior.headline import LEAST_DOUBT, POWER, detectable
 from valuebias.posterior.posterior import Posterior
 
@@ -80,7 +82,7 @@ def design(
         Words, split over two categories as in `like`; as many as there if not given, else 263.
     effect : float or sequence of float, optional
         The true difference in signed lean between the two families, in units of the outcome: that
-        of `like` if not given, else 0.1.
+        of the families of `like` if not given, else 0.1.
     like : Fit, optional
         A fit whose variances the scores are to have. Otherwise they are those of
         :func:`simulate`, near the paper's.
@@ -108,8 +110,9 @@ def design(
     Raises
     ------
     ValueBiasError
-        If a size is too small, or `like` has groups of models other than bases, or does not say
-        how much models differ.
+        If a size is too small or another setting is wrong, or `like` has groups of models other
+        than bases, does not say how much models differ, or compares no two families and `effect` is
+        not given.
 
     Notes
     -----
@@ -136,13 +139,13 @@ def design(
         "n_prompts": _whole("n_prompts", n_prompts, 1),
         "n_words": _whole("n_words", _default_words(like) if n_words is None else n_words, 2),
     }
-    effects = np.atleast_1d(_default_effect(like) if effect is None else effect).astype(float)
-    if not np.isfinite(effects).all():
-        raise ValueBiasError(f"effect must be a number or several, found {shown(effect)}.")
+    effects = _effects(_default_effect(like) if effect is None else effect)
     (n_simulations,) = _whole("n_simulations", n_simulations, 2)
-    if not 0 < prob < 1:
-        raise ValueBiasError(f"prob must lie between 0 and 1, such as 0.9, found {shown(prob)}.")
-    entropy = secrets.randbits(32) if seed is None else seed
+    check_prob(prob)
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if seed is not None and (not whole or seed < 0):
+        raise ValueBiasError(f"seed must be a whole number of 0 or more, found {shown(seed)}.")
+    entropy = secrets.randbits(32) if seed is None else int(seed)
     designs = [_Design(*combination) for combination in itertools.product(*sizes.values())]
     kinds = 1 if like is None else 2
     total = len(designs) * len(effects) * kinds * n_simulations
@@ -155,7 +158,7 @@ def design(
         for i, one in enumerate(designs):
             plan = make_plan(one, like)
             typical, uncertain = _variances(plan.problem.components, like)
-            for j, true in enumerate(effects):
+            for true in effects:
                 posteriors: list[list[Mixture]] = []
                 for k in range(kinds):
                     tasks = [
@@ -164,7 +167,8 @@ def design(
                             plan,
                             typical if k == 0 else uncertain[s * len(uncertain) // n_simulations],
                             float(true),
-                            [entropy, i, j, k, s],
+                            # The same random numbers for every effect, so that these compare.
+                            [entropy, i, k, s],
                         )
                         for s in range(n_simulations)
                     ]
@@ -324,7 +328,35 @@ def _default_words(like: Posterior | None) -> int:
 
 
 def _default_effect(like: Posterior | None) -> float:
-    return 0.1 if like is None else float(like.contrasts()["mean"].iloc[0])
+    """Return the difference of a fit's families, whatever stands in front of it."""
+    if like is None:
+        return 0.1
+    table = like.focused(by=[], at={}).contrasts()
+    families = (table["form"] == DIFFERENCE) & (table["variable"] == "family")
+    framing, category = table["framing"].iloc[0], table["category"].iloc[0]
+    same = (table["framing"] == framing) & (table["category"] == category)
+    rows = table[families & same & (table["variant"] == "")]
+    # Of several pairs the one in front is chosen, by the user or as the largest.
+    if len(rows) == 1 or (len(rows) and families.iloc[0]):
+        return float(rows["mean"].iloc[0])
+    found = "compares no two families" if rows.empty else "has several pairs of families"
+    front = f"{table['estimand'].iloc[0]} of {table['name'].iloc[0]}"
+    raise ValueBiasError(
+        f"the fit {found}, and in front of it is the {front}, so that it does not say which "
+        "difference to plan for; give effect=, such as 0.1, in units of its outcome."
+    )
+
+
+def _effects(effect: Any) -> Array:
+    """Check an effect, or several."""
+    values = list(effect) if isinstance(effect, Sequence | np.ndarray) else [effect]
+    right = [
+        isinstance(x, int | float | np.number) and not isinstance(x, bool) and np.isfinite(x)
+        for x in values
+    ]
+    if not values or isinstance(effect, str) or not all(right):
+        raise ValueBiasError(f"effect must be a number or several, found {shown(effect)}.")
+    return np.array(values, dtype=float)
 
 
 def _split_words(n_words: int, like: Posterior | None) -> Mapping[str, int]:
@@ -346,6 +378,7 @@ def _check_like(like: object) -> None:
         return
     if not isinstance(like, Posterior):
         raise ValueBiasError(f"like must be a fit, found {shown(like)}; see valuebias.fit.")
+    like.require_gaussian("design(like=…)")
     if not told_apart(like):
         raise ValueBiasError(
             "the fit's formula has as many columns as there are models, so that it does not say "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,19 +18,29 @@ import pandas as pd
 from valuebias._core.tables import read_yaml
 from valuebias.analysis.design.expressions import compute
 from valuebias.analysis.design.grammar import check_expression
-from valuebias.analysis.estimands.weights import store_contrast
+from valuebias.analysis.design.priors import as_prior
+from valuebias.analysis.estimands.estimand import DIFFERENCE
+from valuebias.analysis.estimands.weights import Contrast, category_contrasts, store_contrast
 from valuebias.analysis.notes import Note, as_records
+from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, shown
 from valuebias.posterior.estimates import read_statement
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from valuebias.posterior.posterior import Posterior
 
-__all__ = ["Prereg", "judge", "read_prereg", "register"]
+__all__ = ["DEFAULTS", "Prereg", "describe_registration", "judge", "read_prereg", "register"]
 
-SETTINGS = ("formula", "outcome", "words", "base", "spread", "prior", "contrast")
+SETTINGS = ("formula", "outcome", "words", "base", "spread", "family", "residual", "prior",
+            "contrast")  # fmt: skip
 """What of a fit may be registered."""
-_KEYS = {*SETTINGS, "pair", "rope", "decision"}
+DEFAULTS: Mapping[str, Any] = {
+    **dict.fromkeys(SETTINGS), "outcome": "normal", "base": "base", "family": "gaussian",
+}  # fmt: skip
+"""What holds where nothing is given or registered."""
+_KEYS = (*SETTINGS, "pair", "rope", "decision")
 _DECIDED = ("mean", "median", "lower", "upper", "p_direction", "p_rope", "p_positive")
 """What a rule may name: of the headline's row, and the probability that it is positive."""
 
@@ -43,25 +55,32 @@ class Prereg:
     decision: str  # such as "p_positive >= 0.975"; empty if there is none
     sha256: str = field(default="")  # of the file
 
-    def resolve(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """Merge with what the user gave, which counts; return departures in words as well.
+    def merge(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all settings: what the user gave counts, then what is registered."""
+        return {**DEFAULTS, **self.settings, **given}
 
-        ``given`` holds only what differs from the defaults.
-        """
-        settings, departures = dict(self.settings), []
-        for name, value in given.items():
-            if name in settings and _plain(settings[name]) != _plain(value):
-                departures.append(f"{name} is {shown(value)}, registered was {settings[name]!r}")
-            elif name not in settings:
-                departures.append(f"{name} is {shown(value)}, registered was none")
-            settings[name] = value
-        return settings, departures
+    def entries(self) -> dict[str, Any]:
+        """Return everything that is registered, as JSON would have it."""
+        settings = {name: _plain(value) for name, value in self.settings.items()}
+        if "contrast" in settings:
+            settings["contrast"] = store_contrast(settings["contrast"])
+        rest: dict[str, Any] = {
+            "pair": None if self.pair is None else list(self.pair),
+            "rope": self.rope,
+            "decision": self.decision or None,
+        }
+        return settings | {name: value for name, value in rest.items() if value is not None}
 
 
 def read_prereg(source: str | PathLike[str] | Mapping[str, Any]) -> Prereg:
     """Read a registered analysis from a YAML file, or a mapping."""
     if isinstance(source, Mapping):
         content, digest = source, ""
+    elif not isinstance(source, str | os.PathLike):
+        raise ValueBiasError(
+            "prereg must be the path of a YAML file, or a mapping such as {'formula': '~ family'}; "
+            f"found {shown(source)}."
+        )
     else:
         path = Path(source)
         content = read_yaml(path)
@@ -97,40 +116,137 @@ def read_prereg(source: str | PathLike[str] | Mapping[str, Any]) -> Prereg:
     return Prereg(settings, chosen, None if rope is None else float(rope), decision, digest)
 
 
-def register(fit: Posterior, registered: Prereg, departures: list[str]) -> Posterior:
-    """Keep a registration with its fit, and note what departs from it."""
+def register(fit: Posterior, registered: Prereg, given: Mapping[str, Any]) -> Posterior:
+    """Keep a registration with its fit, and note what departs from it.
+
+    ``given`` are the settings that the user gave beside the registration.
+    """
+    departures = _given_departures(fit, registered, given)
+    rope = registered.rope
+    if rope is not None:
+        before = describe(registered.settings.get("outcome") or DEFAULTS["outcome"]).unit
+        now = describe(fit.settings["outcome"]).unit
+        if before != now:
+            departures.append(
+                f"rope is 0.05 of the outcome's SD, registered was {rope:g} {before}, which says "
+                f"nothing of {now}"
+            )
+            rope = None
+    if registered.decision and registered.pair is None and fit.focus.largest:
+        departures.append(
+            "no pair was registered, so that the rule is judged on the largest of several "
+            "differences, which the data chose"
+        )
     notes = fit.notes
     if departures:
         text = f"This fit departs from its preregistration: {'; '.join(departures)}."
         notes.insert(0, Note("departure", text, text, first=True))
         warnings.warn(text, ValueBiasWarning, stacklevel=3)
-    settings = dict(registered.settings)
-    if "contrast" in settings:
-        settings["contrast"] = store_contrast(settings["contrast"])
+    view = fit.focused(pair=registered.pair)
+    front = view.contrast_draws.isel(estimand=0)
+    compares = str(front["form"].item()) == DIFFERENCE
+    weights = next(iter(view.categories.values()))
     kept = {
-        "settings": {name: _plain(value) for name, value in settings.items()},
-        "rope": registered.rope,
+        "settings": registered.entries(),
+        "rope": rope,
         "decision": registered.decision,
         "sha256": registered.sha256,
         "departures": departures,
+        "question": {
+            "pair": [str(front[side].item()) for side in ("first", "second")] if compares else None,
+            "contrast": dict(
+                zip(view.problem.crossing.categories, map(float, weights), strict=True)
+            ),
+            "name": str(front["name"].item()),
+            "category": str(front["category"].item()),
+        },
     }
-    view = fit.focused(pair=registered.pair)
     view.settings = {**view.settings, "notes": as_records(notes), "prereg": kept}
     return view
 
 
+def _given_departures(fit: Posterior, registered: Prereg, given: Mapping[str, Any]) -> list[str]:
+    """Say in words where what the user gave is not what is registered, or the default."""
+    departures = []
+    for name, value in given.items():
+        before = registered.settings.get(name, DEFAULTS[name])
+        if _meaning(fit, name, value) == _meaning(fit, name, before):
+            continue
+        was = f"registered was {_plain(before)!r}"
+        if name not in registered.settings:
+            was = "which was not registered"
+        departures.append(f"{name} is {shown(value)}, {was}")
+    return departures
+
+
+def _meaning(fit: Posterior, name: str, value: Any) -> Any:
+    """Return what a setting means for these data, so that two ways to write it are the same."""
+    if name == "formula" and value is None:
+        several = len(np.unique(fit.data["family"].to_numpy())) > 1
+        value = "~ family" if several else "~ 1"
+    if name in ("formula", "words") and isinstance(value, str):
+        return re.sub(r"\s+", "", value).removeprefix("~")
+    if name == "contrast":
+        contrast: Contrast | None = value
+        known = category_contrasts(fit.problem.crossing.categories, contrast)
+        return [weights.tolist() for weights in known.values()]
+    return as_prior(value) if name == "prior" else _plain(value)
+
+
 def judge(fit: Posterior) -> str:
-    """Say whether the registered decision rule is met; empty where none was registered."""
+    """Say whether the registered decision rule is met; empty where none was registered.
+
+    On the registered question, whatever stands in front.
+    """
     registered = fit.settings.get("prereg") or {}
     rule = registered.get("decision")
     if not rule:
         return ""
-    row = fit.contrasts().iloc[0]
-    draws = fit.contrast_draws.isel(estimand=0)
+    question = registered["question"]
+    departs = _front_departs(fit)
+    asked = fit
+    if departs:
+        asked = fit.focused(pair=question["pair"], by=[], at={}, contrast=question["contrast"])
+    row = asked.contrasts().iloc[0]
+    draws = asked.contrast_draws.isel(estimand=0)
     values = {name: float(row[name]) for name in _DECIDED if name in row}
     values["p_positive"] = float((draws > 0).mean())
     met = all(_holds(part, pd.DataFrame([values])) for part in rule.split(" and "))
-    return f"The registered rule, {rule}, is {'met' if met else 'not met'}."
+    on = (
+        f" judged on {question['name']} in {question['category']} as registered," if departs else ""
+    )
+    return f"The registered rule, {rule},{on} is {'met' if met else 'not met'}."
+
+
+def _front_departs(fit: Posterior) -> list[str]:
+    """Say where the question in front is another than the registered one."""
+    question = fit.settings["prereg"]["question"]
+    front: xr.DataArray = fit.contrast_draws.isel(estimand=0)
+    name, category, at = (str(front[part].item()) for part in ("name", "category", "at"))
+    departs = []
+    if name != question["name"]:
+        departs.append(f"{name} instead of {question['name']}")
+    weights = next(iter(fit.categories.values()))
+    registered = [question["contrast"][one] for one in fit.problem.crossing.categories]
+    if not np.allclose(weights, registered):
+        departs.append(f"{category} instead of {question['category']}")
+    if at or fit.focus.at or fit.focus.by:
+        where = at or ", ".join([*fit.focus.by, *fit.focus.at])
+        departs.append(f"models with {where} instead of all")
+    return departs
+
+
+def describe_registration(fit: Posterior) -> str:
+    """Say what was registered, whether the fit keeps to it, and whether what is shown does."""
+    registered = fit.settings["prereg"]
+    entries = ", ".join(f"{name} {value!r}" for name, value in registered["settings"].items())
+    digest = f" (SHA-256 {registered['sha256'][:16]}…)" if registered["sha256"] else ""
+    front = _front_departs(fit)
+    departures = registered["departures"]
+    kept = f"The fit departs from that: {'; '.join(departures)}." if departures else ""
+    if front:
+        kept = f"{kept} What stands in front here departs from that: {'; '.join(front)}."
+    return f"The analysis was registered{digest}: {entries}. {kept.strip() or 'It keeps to that.'}"
 
 
 def _holds(rule: str, values: pd.DataFrame) -> bool:

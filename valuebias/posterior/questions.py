@@ -18,9 +18,11 @@ from valuebias.analysis.design.formula import ModelDesign
 from valuebias.analysis.estimands.cells import (
     Cell,
     averaging,
+    cells_values,
     factor_of,
     make_cells,
     number_of,
+    outside,
     slope_row,
     value_text,
     values_of,
@@ -36,7 +38,7 @@ from valuebias.analysis.estimands.estimand import (
     Estimand,
     stack_draws,
 )
-from valuebias.analysis.estimands.rows import Row, headline_factor, level_rows
+from valuebias.analysis.estimands.rows import Focus, Row, headline_factor, level_rows
 from valuebias.analysis.estimands.unseen import Unseen
 from valuebias.analysis.estimands.weights import (
     Contrast,
@@ -45,7 +47,7 @@ from valuebias.analysis.estimands.weights import (
     store_contrast,
 )
 from valuebias.analysis.outcome import describe
-from valuebias.errors import ValueBiasError, did_you_mean, shown
+from valuebias.errors import ValueBiasError, did_you_mean, few, shown
 from valuebias.posterior.draws import Draws
 from valuebias.posterior.estimates import Estimates
 
@@ -122,13 +124,17 @@ class Questions(Draws):
         >>> fit.focused(pair=("Birch", "Alder")).contrasts().loc[0, "name"]
         'Birch − Alder'
         """
+        design = self.problem.crossing.design
         focus: dict[str, Any] = {**(self.settings.get("focus") or {})}
         if pair is not None:
-            headline_factor(self.problem.crossing.design, pair)
-            focus = {"pair": [str(level) for level in pair]}
+            levels: Any = tuple(map(str, pair)) if isinstance(pair, list | tuple) else pair
+            headline_factor(design, levels)
+            focus = {**focus, "pair": list(levels), "largest": False}
         if by is not None:
-            focus["by"] = _names(by, "by")
+            focus["by"] = [factor_of(design, name, "by").expression for name in _names(by, "by")]
         if at is not None:
+            # As cells take them: what is wrong is said here.
+            make_cells(design, (), at, "observed")
             focus["at"] = {name: np.asarray(value).tolist() for name, value in at.items()}
         settings = {**self.settings, "focus": focus}
         if contrast is not None:
@@ -138,6 +144,8 @@ class Questions(Draws):
         view.settings = settings
         for name in _FOLLOWS & vars(view).keys():
             del vars(view)[name]
+        if focus.get("largest"):
+            view.settings["focus"] = focus | largest_difference(view)
         view.contrast_draws  # noqa: B018  # errors belong here, not to the first table
         return view
 
@@ -264,10 +272,10 @@ class Questions(Draws):
         design = self.problem.crossing.design
         names, each = _split_category(by, contrast)
         compared = _names(variable, "variable")
-        if not 1 <= len(compared) <= 2:
+        if not 1 <= len(compared) <= 2 or len({*compared}) < len(compared):
             raise ValueBiasError(
-                f"variable names {len(compared)} variables, {shown(variable)}; name one, or two "
-                "for differences of differences."
+                f"variable names {shown(variable)}; name one variable, or two different ones for "
+                "differences of differences."
             )
         pairs = [self._level_pairs(name, _pair_for(name, pair, compared)) for name in compared]
         cells = make_cells(design, names, at, weights, apart=compared)
@@ -352,9 +360,11 @@ class Questions(Draws):
         models : DataFrame
             One row per model, its index their names, with the coordinates that the formula names.
             A column of bases (``base``, or what the fit calls it) says which were trained from a
-            base of the fit, whose own effect is then known in part; others are on new bases.
+            base of the fit, whose own effect is then known in part; others are each on a new base.
         these_words : bool, default False
             Whether the lean is over the very words of the fit, rather than over words like them.
+            What a known base makes of single words is then drawn anew, as of a new base: the
+            intervals are wider than they need be.
         contrast : pair of str or mapping, optional
             The categories to compare, or a weight for each; that of the fit if not given.
 
@@ -367,7 +377,8 @@ class Questions(Draws):
         Raises
         ------
         ValueBiasError
-            If a coordinate is missing, or a level was not seen.
+            If a coordinate is missing or not finite, a level was not seen, or a base is one of
+            another family.
 
         Examples
         --------
@@ -381,6 +392,12 @@ class Questions(Draws):
         crossing = self.problem.crossing
         table = _check_models(models, crossing.design, self.settings["formula"])
         rows = crossing.design.rows(table)
+        lost = table.index[np.flatnonzero(~np.isfinite(rows).all(axis=1))]
+        if len(lost):
+            raise ValueBiasError(
+                f"the numbers of {few(map(str, lost))} are missing, or such that the formula "
+                f"{self.settings['formula']!r} is not finite there; give others."
+            )
         rng = self.rng("predictions")
         labels = [str(name) for name in table.index]
         items: list[Estimand] = []
@@ -473,7 +490,9 @@ class Questions(Draws):
         values = {name: [cell.values[name] for cell in repeated] for name in cells[0].values}
         if cells[0].values:
             values["n_models"] = [cell.n_models for cell in repeated]
-        return self._estimates(items, averaging(crossing.design, weights, fixed), values)
+        note = averaging(crossing.design, weights, fixed)
+        far = outside(crossing.design, cells_values(cells))
+        return self._estimates(items, f"{note} {far}".strip(), values)
 
     def _estimates(
         self, items: list[Estimand], note: str, values: Mapping[str, list[Any]] | None = None
@@ -499,7 +518,7 @@ class Questions(Draws):
         design = self.problem.crossing.design
         if pair is None:
             return list(itertools.combinations(factor_of(design, name, "variable").levels, 2))
-        if isinstance(pair, str) or len(pair) != 2:
+        if not isinstance(pair, list | tuple | np.ndarray | pd.Index) or len(pair) != 2:
             raise ValueBiasError(
                 f"pair must be two levels or values of {name!r}, found {shown(pair)}."
             )
@@ -515,7 +534,17 @@ class Questions(Draws):
         if group is None or name not in models:
             return None
         same = np.flatnonzero(group.labels == str(models[name].iloc[k]))
-        return int(same[0]) if len(same) else None
+        if not len(same):
+            return None
+        if "family" in models and "family" in self.data.coords:
+            families = self.data["family"].to_numpy().astype(str)[same]
+            if str(models["family"].iloc[k]) not in families:
+                raise ValueBiasError(
+                    f"{str(models.index[k])!r} is said to be of {models['family'].iloc[k]!r}, but "
+                    f"the models on {models[name].iloc[k]!r} are of {str(families[0])!r}; name its "
+                    "own base, or leave the base out."
+                )
+        return int(same[0])
 
 
 def largest_difference(fit: Questions) -> dict[str, Any]:
@@ -528,7 +557,11 @@ def largest_difference(fit: Questions) -> dict[str, Any]:
     if factor is None or len(factor.levels) < 3:
         return {}
     pair, weights = next(iter(fit.categories.items()))
-    rows = [row for row in level_rows(crossing.design, factor) if row.form == DIFFERENCE]
+    # With single values set, at these; over several, or levels of ``by``, as the models have them.
+    at = {name: value for name, value in fit.focus.at.items() if not isinstance(value, list)}
+    rows = [
+        row for row in level_rows(crossing.design, factor, Focus(at=at)) if row.form == DIFFERENCE
+    ]
     items = make_estimands(crossing, fit.effects, rows, {pair: weights})
     means = [float(item.draws.mean()) for item in items[: len(rows)]]
     most = int(np.argmax(np.abs(means)))
@@ -537,7 +570,10 @@ def largest_difference(fit: Questions) -> dict[str, Any]:
 
 
 def _names(value: Names, argument: str) -> list[str]:
-    names = [value] if isinstance(value, str) else list(value or ())
+    names = [value] if isinstance(value, str) else value if value is not None else ()
+    if not isinstance(names, Iterable):
+        raise ValueBiasError(f"{argument} must name variables, found {shown(value)}.")
+    names = list(names)
     for name in names:
         if not isinstance(name, str):
             raise ValueBiasError(f"{argument} must name variables, found {shown(name)}.")
@@ -589,10 +625,11 @@ def _difference(
 
 def _check_models(models: Any, design: ModelDesign, formula: str) -> pd.DataFrame:
     """Check the table of models to predict."""
-    if not isinstance(models, pd.DataFrame) or models.empty:
+    if not isinstance(models, pd.DataFrame) or not len(models):
+        found = "one without rows" if isinstance(models, pd.DataFrame) else type(models).__name__
         raise ValueBiasError(
             "models must be a DataFrame with one row per model and its coordinates as columns, "
-            f"found {shown(type(models).__name__)}."
+            f"found {found}."
         )
     needed = dict.fromkeys(name for f in design.variables for name in sorted(f.names))
     missing = [name for name in needed if name not in models.columns]

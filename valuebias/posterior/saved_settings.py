@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from valuebias.analysis.design.noise import read_noise
 from valuebias.errors import ValueBiasError, shown
 
 __all__ = ["SETTINGS_OF_ABLATIONS", "SETTINGS_OF_FITS", "parse_settings"]
@@ -49,6 +50,9 @@ def parse_settings(text: str, wanted: Mapping[str, tuple[type, ...]]) -> dict[st
                 f"{state}. Copy it again, or fit again."
             )
     if wanted is SETTINGS_OF_FITS:
+        # Fits of earlier versions had normal residuals of one SD.
+        noise = settings.setdefault("family", "gaussian"), settings.setdefault("residual", None)
+        read_noise(*noise)
         settings["focus"] = _focus(settings.get("focus"))
         registered = settings.get("prereg")
         if registered is not None and not (
@@ -56,12 +60,25 @@ def parse_settings(text: str, wanted: Mapping[str, tuple[type, ...]]) -> dict[st
             and isinstance(registered.get("decision"), str)
             and isinstance(registered.get("departures"), list)
             and isinstance(registered.get("rope"), float | None)
+            and _is_question(registered.get("question"))
         ):
             raise ValueBiasError(
                 f"The saved fit is damaged: its setting 'prereg' is {shown(registered)}. Copy it "
                 "again, or fit again."
             )
     return dict(settings)
+
+
+def _is_question(stored: Any) -> bool:
+    """Whether this is a question that was registered."""
+    return isinstance(stored, dict) and all(
+        [
+            stored.keys() == {"pair", "contrast", "name", "category"},
+            isinstance(stored.get("pair"), list | None),
+            isinstance(stored.get("contrast"), dict),
+            all(isinstance(stored.get(part), str) for part in ("name", "category")),
+        ]
+    )
 
 
 def _focus(stored: Any) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, did_you_mean, few
 
 if TYPE_CHECKING:
     from valuebias.posterior.ablation.result import AblationPosterior
     from valuebias.posterior.posterior import Posterior
     from valuebias.report.content import Content
 
-__all__ = ["SUFFIXES", "write_report"]
+__all__ = ["SUFFIXES", "check_report_folder", "write_report"]
 
 SUFFIXES = (".html", ".md", ".tex", ".nc", ".csv")
 """What a report's path may end in; ``.csv``, nothing or a slash at the end make a folder."""
@@ -76,7 +76,29 @@ def write_report(
         )
     if suffix == ".nc" and not folder:
         return fit.save(target)
+    if folder:
+        check_report_folder(target)
     return _write(fit, target, ".csv" if folder else suffix, progress)
+
+
+def check_report_folder(path: Path) -> None:
+    """Refuse to replace a folder of files that no report wrote.
+
+    Examples
+    --------
+    >>> check_report_folder(Path("nowhere"))
+    """
+    if not path.is_dir():
+        return
+    entries = {entry.name: entry for entry in path.iterdir()}
+    others = [n for n, e in entries.items() if not (n.endswith(".csv") and e.is_file())]
+    if entries and (others or "answer.csv" not in entries):
+        raise ValueBiasError(
+            f"{str(path)!r} is a folder with {few(others or list(entries))}, which no report "
+            "wrote; it is left as it is. A report of CSV files makes a folder of its own: give "
+            f"the path of a new one, such as {str(path / 'report')!r}, or that of a page, such as "
+            f"{str(path / 'report.html')!r}."
+        )
 
 
 def _write(fit: Posterior | AblationPosterior, target: Path, form: str, progress: bool) -> Path:

@@ -60,17 +60,18 @@ def card_answer(fit: Posterior, card: OneModel) -> str:
         else f"{card.name} leans towards {towards} by {size}; the probability of that direction is "
         f"{percent(sure, draws)}."
     ]
-    for who, others in ((f"of {card.family}", card.of_family), ("of any family", card.of_all)):
-        if others is None:
-            parts.append(f"It is the only model of {card.family} here, so its family says nothing.")
+    if card.of_family is None:
+        parts.append(f"It is the only model of {card.family} here, so its family says nothing.")
+    beyonds = ((f"of {card.family}", card.beyond_family), ("of any family", card.beyond_all))
+    for who, beyond in beyonds:
+        if beyond is None:
             continue
-        beyond = card.beyond(others)
         further = min(beyond, 1 - beyond)
         side = over if beyond < 0.5 else against
         judged = "unusual" if further < _UNUSUAL else "not unusual"
         parts.append(
             f"For a model {who} that is {judged}: {percent(further, draws)} of new ones are "
-            f"expected to lean further towards {side}."
+            f"expected to lean further towards {side} on the same words and prompts."
         )
     return " ".join(parts)
 
@@ -100,7 +101,8 @@ def _content(fit: Posterior, card: OneModel, *, figures: bool) -> Content:
             f"({kind.units}). It is of these prompts and of words like these; another set of "
             "either may show another lean.",
             f"What a new model would do is predicted from {source}: the density holds what is not "
-            "known of the family and how much its models differ. Few models say little of that.",
+            "known of the family, of further words, and how much models differ. How unusual this "
+            "model is does not rest on further words: it is judged on the same words and prompts.",
         ),
         sections=(
             _lean_section(fit, card, unit, figures=figures),

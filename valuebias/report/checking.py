@@ -349,10 +349,16 @@ def sensitivity_section(inputs: ReportInputs) -> Section:
         "them together, then those that move it most by themselves. The table has all.",
         f"The headline under other prior scales, with {PROB:.0%} intervals.",
     )
-    caption = "The headline under other prior scales, those that move it most first."
+    caption = f"The headline{_at(inputs)} under other prior scales, those that move it most first."
     rows = displayed(inputs, table, "p_direction").assign(_scale=list(map(scale_name, table.index)))
     shown = Table("prior_sensitivity", caption, table.reset_index(), columns, rows)
     return Section("sensitivity", "Prior sensitivity", (text,), tables=(shown,), picture=picture)
+
+
+def _at(inputs: ReportInputs) -> str:
+    """Name the cell that the headline's estimate is of, where it is of one."""
+    at = inputs.headline.row["at"]
+    return f" with {at}" if at else ""
 
 
 def _on_the_prior(table: pd.DataFrame) -> str:
@@ -390,8 +396,8 @@ def influence_section(inputs: ReportInputs) -> Section:
         f"The headline without each base and each model, with {PROB:.0%} intervals.",
     )
     caption = (
-        "The headline without each model and each base that models share; shift: by how many "
-        "posterior SDs of the fit the mean moves."
+        f"The headline{_at(inputs)} without each model and each base that models share; shift: by "
+        "how many posterior SDs of the fit the mean moves."
     )
     rows = displayed(inputs, table, "p_direction")
     texts = ["_interval", "_p_direction"]
@@ -438,7 +444,9 @@ def _on_the_verdict(others: pd.DataFrame, tried: int) -> str:
 
 def loo_section(inputs: ReportInputs) -> Section:
     """Report how well single scores are predicted."""
-    loo = inputs.loo
+    loo, title = inputs.loo, "Leave-one-out prediction"
+    if loo is None:
+        return Section("loo", title, missing=inputs.fit.why_not("Leaving out scores"))
     text = (
         f"Leaving out each of the {loo.n:,} scores in turn, the expected log predictive density "
         f"is {number(0)(loo.elpd)} nats (SE {number(0)(loo.se)}), that is "
@@ -460,7 +468,7 @@ def loo_section(inputs: ReportInputs) -> Section:
     total = pd.DataFrame([{"elpd": loo.elpd, "se": loo.se, "p_loo": loo.p_loo, "n": loo.n,
                            "min_weight_ess": loo.min_weight_ess}])  # fmt: skip
     caption = "Expected log predictive density by model; low: hard to predict."
-    return Section("loo", "Leave-one-out prediction", (text,),
+    return Section("loo", title, (text,),
                    tables=(Table("loo_models", caption, table, columns),
                            Table("loo", "", total, (), total.head(0))))  # fmt: skip
 

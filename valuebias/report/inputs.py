@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias.analysis.estimands.estimand import DIFFERENCE
 from valuebias.analysis.headline import Headline
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError
 from valuebias.posterior.compare import Comparison, compare
-from valuebias.posterior.headline import make_headline
+from valuebias.posterior.headline import LEAST_DOUBT, make_headline
 from valuebias.posterior.influence import left_out_units
+from valuebias.posterior.planning import bases_needed, told_apart
 from valuebias.posterior.wording import rope_in_words
 from valuebias.report.content import Picture
 
@@ -106,8 +108,11 @@ class ReportInputs(Inputs):
     # None where it takes too long; `no_influence` then says so.
     influence: pd.DataFrame | None = field(repr=False)
     no_influence: str
-    loo: LOO
+    loo: LOO | None  # None where scores have no exact density
     audit: Audit = field(repr=False)
+    # Bases of each family that would settle the direction, None where no number that was tried
+    # would do; empty where that is not asked.
+    bases_needed: tuple[int | None, ...]
 
     @property
     def unit(self) -> str:
@@ -162,27 +167,41 @@ def _compute(fit: Posterior, advance: Callable[[], None]) -> ReportInputs:
         no_words = str(error)
     no_influence = why_no_influence(fit)
     sensitivity = advanced(fit.prior_sensitivity(prob=PROB, progress=False))
+    headline = make_headline(fit, sensitivity)
     return ReportInputs(
         fit=fit,
-        headline=make_headline(fit, sensitivity),
+        headline=headline,
         estimates=fit.contrasts(prob=PROB),
         models=advanced(fit.models(prob=PROB)),
         words=words,
         no_words=no_words,
         check=advanced(fit.ppc()),
         diagnostics=advanced(fit.diagnostics()),
-        loo=advanced(fit.loo()),
+        loo=advanced(fit.loo() if fit.problem.noise.plain else None),
         audit=advanced(audit(fit.data)),
         sensitivity=sensitivity,
         influence=advanced(None if no_influence else fit.influence(prob=PROB, progress=False)),
         no_influence=no_influence,
         comparison=advanced(compare(fit)),
+        bases_needed=_bases_needed(fit, headline.row),
         figures=False,
     )
 
 
+def _bases_needed(fit: Posterior, row: pd.Series[Any]) -> tuple[int | None, ...]:
+    others = [group for group in fit.problem.crossing.space.groups if group.name != "base"]
+    asked = row["form"] == DIFFERENCE and row["variable"] == "family" and not row["at"]
+    plain = told_apart(fit) and fit.problem.noise.plain
+    if not asked or others or not plain or row["p_direction"] >= LEAST_DOUBT:
+        return ()
+    return (bases_needed(fit, float(row["mean"])),)
+
+
 def why_no_influence(fit: Posterior) -> str:
-    """Say why leaving out each model would take minutes; empty where it does not."""
+    """Say why leaving out each model would take minutes, or cannot be; empty where it does not."""
+    why = fit.why_not("Leaving out models")
+    if why:
+        return why
     n = len(left_out_units(fit.data, fit.settings))
     if fit.settings["n_missing"]:
         why = "In an incomplete crossing each takes as long as the fit itself"

@@ -75,6 +75,15 @@ _WORKS = {
         "testing: keep it maximal. Journal of Memory and Language 68(3), 255–278.",
         "https://doi.org/10.1016/j.jml.2012.11.001",
     ),
+    "t": Reference(
+        "Lange, Little & Taylor (1989). Robust statistical modeling using the t distribution. "
+        "Journal of the American Statistical Association 84(408), 881–896.",
+        "https://doi.org/10.1080/01621459.1989.10478852",
+    ),
+    "slice": Reference(
+        "Neal (2003). Slice sampling. Annals of Statistics 31(3), 705–767.",
+        "https://doi.org/10.1214/aos/1056562461",
+    ),
     "okabe": Reference(
         "Okabe & Ito (2008). Color Universal Design (CUD).", "https://jfly.uni-koeln.de/color/"
     ),
@@ -93,7 +102,7 @@ def methods_text(fit: Posterior, *, prediction: bool = True) -> tuple[str, ...]:
     predicted = (
         " Predictive accuracy is leave-one-score-out (Vehtari et al. 2017), exact given the "
         "variances."
-        if prediction
+        if prediction and fit.problem.noise.plain
         else ""
     )
     return (_data(fit), _model(fit), _priors(fit), _sampling(fit) + predicted)
@@ -130,7 +139,7 @@ def _data(fit: Posterior) -> str:
 def _model(fit: Posterior) -> str:
     framings = fit.problem.crossing.framings
     components = ", ".join(fit.problem.components.names)
-    besides = f"{_shared(fit)}{_spread(fit)}{_covariates(fit)}"
+    besides = f"{_residuals(fit)}{_shared(fit)}{_spread(fit)}{_covariates(fit)}"
     signed = (
         "The lean signed by framing is the lean under positive prompts less the lean under "
         "negative ones, halved. "
@@ -185,6 +194,22 @@ def _spread(fit: Posterior) -> str:
     )
 
 
+def _residuals(fit: Posterior) -> str:
+    """Say how single scores scatter, where that is not normally with one SD."""
+    noise, text = fit.problem.noise, ""
+    if noise.student:
+        text = (
+            "Residuals are t distributed with estimated degrees of freedom, so that outlying "
+            "scores count for less (Lange et al. 1989); their SD here is the scale of the t. "
+        )
+    if noise.by_model:
+        text += (
+            "Each model has a residual SD of its own: that of a typical model times a factor, "
+            "log-normal over models. "
+        )
+    return text
+
+
 def _covariates(fit: Posterior) -> str:
     names = fit.problem.crossing.covariate_names
     if not names:
@@ -206,25 +231,33 @@ def _priors(fit: Posterior) -> str:
 
 def _sampling(fit: Posterior) -> str:
     spec = fit.settings
+    plain = fit.problem.noise.plain
     path = (
         "The crossing is complete, so all effects were integrated out exactly and only standard "
         "deviations and correlations were sampled"
         if spec["path"] == "complete"
         else "The crossing is incomplete; missing cells were drawn by data augmentation, which "
         "leaves the posterior exact, with all effects integrated out"
+        if plain
+        else "Each score was taken as the sum of a value with the variance of the most precise and "
+        "of independent noise, both drawn by data augmentation, which leaves the posterior exact"
     )
-    sampler = {
+    named = {
         "nutpie": "the No-U-Turn sampler (Hoffman & Gelman 2014) of nutpie",
         "pymc": "the No-U-Turn sampler (Hoffman & Gelman 2014) of PyMC",
         "hmc": "Hamiltonian Monte Carlo (Neal 2011)",
     }[_sampler(fit)]
+    how = (
+        f"The model is written in PyMC (Abril-Pla et al. 2023) and was sampled by {named}"
+        if plain
+        else "Sampling alternated Gibbs steps, slice sampling (Neal 2003) and Hamiltonian steps"
+    )
     return (
-        f"{path}; the effects were then drawn from their exact conditional posterior. The model is "
-        f"written in PyMC (Abril-Pla et al. 2023) and was sampled by {sampler}: "
-        f"{spec['chains']} chains of {spec['draws']} draws "
-        f"after {spec['tune']} tuning steps, seed {spec['seed']}. Convergence was judged by split "
-        "R-hat and effective sample sizes of the contrasts (Vehtari et al. 2021), computed as by "
-        "ArviZ (Kumar et al. 2019). Intervals are equal-tailed."
+        f"{path}; the effects were then drawn from their exact conditional posterior. {how}: "
+        f"{spec['chains']} chains of {spec['draws']} draws after {spec['tune']} tuning steps, seed "
+        f"{spec['seed']}. Convergence was judged by split R-hat and effective sample sizes of the "
+        "contrasts (Vehtari et al. 2021), computed as by ArviZ (Kumar et al. 2019). Intervals are "
+        "equal-tailed."
     )
 
 
@@ -238,9 +271,12 @@ def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Refer
     """List the works cited, among them those of the data and the lexicon."""
     if fit is None:
         return (_CHRISTIAN, _WORKS["okabe"])
+    noise = fit.problem.noise
     samplers = {"hmc": ["hmc"], "nutpie": ["nuts", "nutpie"], "pymc": ["nuts"]}
-    used = ["pymc", *samplers[_sampler(fit)], "rhat", "arviz"]
-    used += [*(["loo"] if prediction else []), "lkj", "barr", "okabe"]
+    sampled = ["pymc", *samplers[_sampler(fit)]]
+    used = [*(sampled if noise.plain else ["slice"]), *(["t"] if noise.student else []), "rhat",
+            "arviz", *(["loo"] if prediction and noise.plain else []), "lkj", "barr",
+            "okabe"]  # fmt: skip
     provenance = dataset_provenance(fit)
     cited = []
     for part in ("dataset", "lexicon", "prompts"):
@@ -275,7 +311,9 @@ def fit_settings(fit: Posterior) -> str:
     """Write the arguments after the formula, one per line."""
     spec = fit.settings
     settings = {name: spec[name] for name in ("outcome", "draws", "tune", "chains", "seed")}
-    usual = {"words": None, "base": "base", "spread": None}
+    usual = {
+        "words": None, "base": "base", "spread": None, "family": "gaussian", "residual": None,
+    }  # fmt: skip
     settings |= {name: spec[name] for name in usual if spec[name] != usual[name]}
     if spec["sampler"] != "hmc":
         settings["sampler"] = spec["sampler"]

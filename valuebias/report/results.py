@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -12,9 +10,9 @@ from valuebias.analysis.estimands.estimand import DIFFERENCE
 from valuebias.analysis.estimands.weights import TURNED
 from valuebias.analysis.outcome import describe
 from valuebias.plots import families, forest, words
-from valuebias.posterior.headline import LEAST_DOUBT, POWER, detectable
-from valuebias.posterior.planning import bases_needed, told_apart
+from valuebias.posterior.headline import POWER, detectable
 from valuebias.posterior.posterior import CERTAIN, Posterior
+from valuebias.posterior.prereg import describe_registration
 from valuebias.posterior.wording import false_signs, percent, sampled_units, under
 from valuebias.report.cells import cell_tables
 from valuebias.report.columns import chance_column, displayed, interval_column
@@ -86,30 +84,18 @@ def limits_section(inputs: ReportInputs) -> Section:
         "What else differs between the groups (size, preference data, training recipe) is "
         f"adjusted for only where the formula names it: {fit.settings['formula']}."
     )
-    registered = fit.settings.get("prereg")
-    if registered:
-        items.append(_registered(registered))
+    if fit.settings.get("prereg"):
+        items.append(describe_registration(fit))
     needed = _bases_needed(inputs)
     if needed:
         items.append(needed)
     return Section("limits", "What the data cannot say", items=tuple(items))
 
 
-def _registered(registered: Mapping[str, Any]) -> str:
-    """Say what was registered, and whether the fit keeps to it."""
-    settings = ", ".join(f"{name} {value!r}" for name, value in registered["settings"].items())
-    digest = f" (SHA-256 {registered['sha256'][:16]}…)" if registered["sha256"] else ""
-    departures = registered["departures"]
-    kept = "It departs from that, as said above." if departures else "It keeps to that."
-    return f"The analysis was registered{digest}: {settings or 'its rule alone'}. {kept}"
-
-
 def _bases_needed(inputs: ReportInputs) -> str:
     """Say how many bases would settle the direction, where these data do not."""
     fit, row = inputs.fit, inputs.headline.row
-    others = [group for group in fit.problem.crossing.space.groups if group.name != "base"]
-    asked = row["form"] == DIFFERENCE and row["variable"] == "family" and not row["at"]
-    if not asked or others or not told_apart(fit) or row["p_direction"] >= LEAST_DOUBT:
+    if not inputs.bases_needed:
         return ""
     unit = describe(fit.settings["outcome"]).unit
     size = f"{abs(row['mean']):.{inputs.digits}f} {unit}"
@@ -118,7 +104,7 @@ def _bases_needed(inputs: ReportInputs) -> str:
         f"These data would leave little doubt about a difference of {detected} with a probability "
         f"of {POWER:.0%}. For one of the estimated size, {size}, "
     )
-    n = bases_needed(fit, float(row["mean"]))
+    n = inputs.bases_needed[0]
     if n is None:
         return (
             f"{start}no number of bases that was tried would do: what is uncertain about words and "

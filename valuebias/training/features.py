@@ -118,7 +118,7 @@ def features(
                     advance(done, len(conversations))
                 kept[file] = _block(base, runner, block)
                 with atomic_path(file) as part, part.open("wb") as out:
-                    out.writelines(array_bytes(kept[file]))
+                    out.writelines(array_bytes(kept[file], file))
                 done += len(block)
     if advance is not None:
         advance(len(conversations), len(conversations))

@@ -27,14 +27,10 @@ SMALL = {"framing": ("positive",) * 4, "words": ("x", "x", "xy", "y", "y", "y"),
 
 def run(problem: Problem, **numbers: int) -> CompletedDraws:
     settings = {"draws": 1000, "tune": 300, "chains": 2, "seed": 5, "cores": 2, **numbers}
-    return sample_incomplete(
-        problem.crossing,
-        problem.components,
-        problem.posterior,
-        problem.coefficient_scales,
-        progress=None,
-        **settings,  # type: ignore[arg-type]
+    sampler = Sampler(
+        problem.crossing, problem.components, problem.posterior, problem.coefficient_scales
     )
+    return sample_incomplete(sampler, progress=None, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.once

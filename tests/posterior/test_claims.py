@@ -1,0 +1,426 @@
+"""Numbers of a manuscript that follow from a fit, and those that do not."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import valuebias
+from valuebias import Claims, Fit, ValueBiasError, check_claims
+from valuebias._core.manuscripts import Passage, WrittenNumber, read_passages
+from valuebias.posterior.claim_verdicts import FAULTS, Judge
+from valuebias.posterior.claims import describe
+
+SETTINGS = {"draws": 1000, "tune": 400, "chains": 2, "seed": 3, "progress": False}
+MINUS = "−"
+
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture(scope="module")
+def fit(simulated: xr.Dataset) -> Fit:
+    fitted = valuebias.fit(simulated, **SETTINGS)  # type: ignore[call-overload]
+    assert isinstance(fitted, Fit)
+    return fitted
+
+
+@pytest.fixture(scope="module")
+def reports(fit: Fit, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("claims")
+    for name in ("report.md", "report.tex"):
+        fit.report(folder / name, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def passages(reports: Path) -> list[Passage]:
+    return read_passages((reports / "report.md").read_text(encoding="utf-8"), latex=False)
+
+
+@pytest.fixture(scope="module")
+def judge(fit: Fit) -> Judge:
+    return Judge(fit)
+
+
+def judged(text: str, judge: Judge, *, latex: bool = False) -> pd.DataFrame:
+    """Give the table of a text, as check_claims does, without going through the fit again."""
+    return pd.DataFrame(judge.rows(read_passages(text, latex=latex)))
+
+
+def verdict(text: str, judge: Judge, *, at: int = 0) -> str:
+    """Give the verdict on the first number that is checked, or a later one."""
+    table = judged(text, judge)
+    checked = table[table["verdict"] != "not checked"]
+    return str(checked["verdict"].iloc[at])
+
+
+def number(value: float, digits: int = 2) -> str:
+    return f"{value:+.{digits}f}".replace("-", MINUS)
+
+
+class TestItsOwnReport:
+    @pytest.mark.parametrize("name", ["report.md", "report.tex"])
+    def test_follows_from_the_fit(self, fit: Fit, reports: Path, name: str) -> None:
+        claims = check_claims(reports / name, fit)
+        assert claims.all_follow, str(claims)
+        counts = claims.table["verdict"].value_counts()
+        # "The 20 words of 27": how many are listed is no number of the fit.
+        assert counts["follows"] > 500
+        assert claims.to_mend["number"].tolist() == ["20", "20"]
+        assert set(claims.to_mend["remark"]) == {"it may count some of them"}
+        assert (claims.table.loc[claims.table["verdict"] == "not checked", "remark"] != "").all()
+
+    def test_every_sort_of_number_in_it_is_known(self, fit: Fit, reports: Path) -> None:
+        table = check_claims(reports / "report.md", fit).table
+        quantities = set(table.loc[table["verdict"] == "follows", "quantity"])
+        for part in ("mean of family difference", "lower of model lean", "p_rope of family lean",
+                     "p_direction of ", "ess_bulk of sd[word", "rhat of mean[", "prior of sd[word]",
+                     "number of models", "wrong_signs of ",
+                     "mean of predicted lean, these words", "number of tunings"):  # fmt: skip
+            assert any(quantity.startswith(part) for quantity in quantities), part
+
+
+class TestAlterations:
+    """Every number of the report that followed is altered, and looked at again."""
+
+    def altered(
+        self, judge: Judge, passages: list[Passage], alter: Callable[[WrittenNumber], WrittenNumber]
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Give the rows of the numbers that followed and were altered, before and after."""
+        before = pd.DataFrame(judge.rows(passages))
+        follows = iter((before["verdict"] == "follows").tolist())
+        changed = [
+            replace(
+                passage,
+                numbers=tuple(alter(one) if next(follows) else one for one in passage.numbers),
+            )
+            for passage in passages
+        ]
+        after = pd.DataFrame(judge.rows(changed))
+        old, new = ([one for p in each for one in p.numbers] for each in (passages, changed))
+        after["altered"], after["unit"] = [one.value for one in new], [one.unit for one in new]
+        asked = np.array([one != other for one, other in zip(old, new, strict=True)])
+        return before[asked], after[asked]
+
+    @pytest.mark.parametrize("change", [2, -2, 3])
+    def test_of_the_last_digit(
+        self,
+        judge: Judge,
+        passages: list[Passage],
+        change: int,
+        record_property: Callable[[str, object], None],
+    ) -> None:
+        def alter(one: WrittenNumber) -> WrittenNumber:
+            return one if one.relation else replace(one, value=one.value + change * one.unit)
+
+        before, after = self.altered(judge, passages, alter)
+        assert len(after) > 450
+        missed = after["verdict"] == "follows"
+        record_property(
+            f"last digit {change:+}: caught", f"{1 - missed.mean():.1%} of {len(after)}"
+        )
+        assert missed.mean() < 0.03
+        # What still follows is another number that the sentence can mean, and is said to be cheap.
+        for i in after.index[missed]:
+            assert abs(after.at[i, "value"] - after.at[i, "altered"]) <= after.at[i, "unit"] * 0.51
+            assert (after.at[i, "quantity"], after.at[i, "value"]) != (
+                before.at[i, "quantity"],
+                before.at[i, "value"],
+            )
+
+    def test_of_the_sign(
+        self,
+        judge: Judge,
+        passages: list[Passage],
+        record_property: Callable[[str, object], None],
+    ) -> None:
+        def alter(one: WrittenNumber) -> WrittenNumber:
+            turned = one.signed and abs(one.value) > one.unit and not one.relation
+            return replace(one, value=-one.value) if turned else one
+
+        _, after = self.altered(judge, passages, alter)
+        assert len(after) > 150
+        caught = after["verdict"].isin(FAULTS)
+        record_property("sign: caught", f"{caught.mean():.1%} of {len(after)}")
+        assert caught.mean() > 0.98
+        assert (after["verdict"] == "sign").mean() > 0.9
+
+    def test_of_bounds(self, judge: Judge, passages: list[Passage]) -> None:
+        def alter(one: WrittenNumber) -> WrittenNumber:
+            other = {">": "<", "<": ">"}.get(one.relation, one.relation)
+            return replace(one, relation=other) if one.percent else one
+
+        _, after = self.altered(judge, passages, alter)
+        assert len(after) > 5
+        assert (after["verdict"] == "does not follow").all()
+
+    def test_of_the_order_of_levels(
+        self, judge: Judge, reports: Path, record_property: Callable[[str, object], None]
+    ) -> None:
+        text = (reports / "report.md").read_text(encoding="utf-8")
+        text = text[: text.index("## The paper's specification")]
+        swapped = text.replace("Gemma", "Xx").replace("Llama", "Gemma").replace("Xx", "Llama")
+        swapped = (
+            swapped.replace("gemma-", "xx-").replace("llama-", "gemma-").replace("xx-", "llama-")
+        )
+        before, after = (judged(t, judge) for t in (text, swapped))
+        of_sign = before["quantity"].str.match("(?:mean|median|lower|upper) of") & (
+            before["verdict"] == "follows"
+        )
+        followed = after.loc[of_sign, "verdict"] == "follows"
+        record_property("levels swapped: caught", f"{1 - followed.mean():.1%} of {of_sign.sum()}")
+        # Of a mean over all models nothing is swapped.
+        free = before.loc[of_sign, "quantity"].str.contains("overall lean|largest|least")
+        assert followed[~free].mean() < 0.05
+
+    def test_of_the_headline_in_its_text(self, fit: Fit) -> None:
+        text = str(fit.headline())
+        assert check_claims(text, fit).all_follow
+        found = list(re.finditer(r"[+−]?\d+\.\d+", text))
+        assert len(found) >= 4
+        for m in found:
+            digit = str((int(m[0][-1]) + 5) % 10)
+            wrong = text[: m.end() - 1] + digit + text[m.end() :]
+            faults = check_claims(wrong, fit).faults
+            assert faults["number"].str.contains(re.escape(m[0][:-1] + digit)).any(), wrong
+
+
+def test_the_headline_of_several_families_follows() -> None:
+    effects = {"Gemma": 0.5, "Llama": -0.3, "Qwen": 0.0}
+    ds = valuebias.simulate(
+        n_models=dict.fromkeys(effects, 4), n_prompts=8, n_words=40, effects=effects, seed=3
+    )
+    fit = valuebias.fit(ds, draws=500, tune=200, chains=2, seed=1, progress=False)
+    claims = check_claims(str(fit.headline()), fit)  # type: ignore[arg-type]
+    assert (claims.table["verdict"] == "follows").sum() == 11, str(claims)
+    assert claims.to_mend.empty
+
+
+class TestForms:
+    @pytest.mark.parametrize(
+        "form",
+        ["0.73", ".73", "+0.73", "$0.73$", "$+.73$", r"\num{0.73}", "**0.73**", "7.3e-1",
+         r"$7.3 \times 10^{-1}$", "7.3 × 10^-1", "0.73 SD", "`0.73`", "_0.73_"],
+    )  # fmt: skip
+    def test_of_a_number(self, fit: Fit, judge: Judge, form: str) -> None:
+        assert round(fit.contrasts().loc[0, "mean"], 2) == 0.73
+        text = f"The difference in lean, Gemma {MINUS} Llama, is {form}."
+        assert verdict(text, judge) == "follows"
+        assert verdict(text.replace("3", "9"), judge) == "does not follow"
+
+    @pytest.mark.parametrize("form", ["75%", "75 %", r"75\%", r"$75\,\%$", "0.75", ".750"])
+    def test_of_a_probability(self, fit: Fit, judge: Judge, form: str) -> None:
+        table = fit.contrasts()
+        lean = table[(table["estimand"] == "family lean") & (table["name"] == "Gemma")].iloc[0]
+        assert round(lean["p_direction"], 2) == 0.75
+        assert verdict(f"Gemma's lean has this sign with probability {form}.", judge) == "follows"
+
+    @pytest.mark.parametrize("prob", [0.5, 0.8, 0.9, 0.95])
+    @pytest.mark.parametrize(
+        "form", ["[{}, {}]", "{} to {}", "({}–{})", "({}; {})", "between {} and {}"]
+    )
+    def test_of_an_interval_at_any_probability(
+        self, fit: Fit, judge: Judge, prob: float, form: str
+    ) -> None:
+        row = fit.contrasts(prob=prob).loc[0]
+        ends = form.format(f"{row['lower']:.2f}", f"{row['upper']:.2f}")
+        text = f"Gemma {MINUS} Llama differ (the {prob:.0%} interval is {ends})."
+        assert (judged(text, judge)["verdict"].tolist()) == [
+            "not checked", "follows", "follows",
+        ]  # fmt: skip
+        other = text.replace(f"{prob:.0%}", "99%")
+        assert judged(other, judge)["verdict"].tolist().count("follows") < 2
+
+    def test_of_bounds(self, fit: Fit, judge: Judge) -> None:
+        for text, said in (
+            ("The probability of the difference is > 99%.", "follows"),
+            ("The probability of the difference is above 99.99%.", "does not follow"),
+            ("The probability of the difference is less than 0.9.", "does not follow"),
+            ("All R-hat were below 1.05.", "follows"),
+            ("All R-hat were at most 0.98.", "does not follow"),
+            ("The effective sample sizes are at least 100.", "follows"),
+            ("The effective sample sizes exceed 90,000.", "does not follow"),
+        ):
+            assert verdict(text, judge) == said, text
+
+    def test_of_counts(self, fit: Fit, judge: Judge) -> None:
+        for text, said in (
+            ("We fitted 7 models.", "follows"),
+            ("We fitted 9 models.", "does not follow"),
+            ("There were 3 Gemma models and four others.", "follows"),
+            ("There were 7 Gemma models.", "does not follow"),
+            ("12 agency words were scored.", "follows"),
+            ("15 agency words were scored.", "does not follow"),
+            ("There were 2 chains of 1,000 draws.", "follows"),
+            ("There were 2 chains of 4,000 draws.", "follows"),
+            ("Of the words, 5 of these words have a certain sign.", "not found"),
+        ):
+            assert verdict(text, judge) == said, text
+        assert verdict("There were 2 chains of 4,000 draws.", judge, at=1) == "does not follow"
+
+    def test_of_orders(self, fit: Fit, judge: Judge) -> None:
+        for text, said in (
+            ("Llama − Gemma, the difference in lean, is −0.73.", "follows"),
+            ("Llama − Gemma, the difference in lean, is 0.73.", "sign"),
+            ("Gemma models lean more to agency than Llama models, by 0.73.", "follows"),
+            ("Llama models lean to agency less than Gemma, 0.73 SD less.", "follows"),
+            ("Gemma − Llama in communion over agency: the difference is −0.73.", "follows"),
+            ("Gemma − Llama in communion over agency: the difference is 0.73.", "sign"),
+            ("The difference in lean is 0.72.", "rounded wrongly"),
+        ):
+            assert verdict(text, judge) == said, text
+
+    def test_of_something_else(self, fit: Fit, judge: Judge) -> None:
+        table = fit.contrasts().query("form == 'lean' and framing == 'signed'").set_index("name")
+        lean = number(table.loc["Llama", "mean"], 4)
+        row = judged(f"The lean of Gemma is {lean}.", judge).iloc[0]
+        assert row["verdict"] == "of something else"
+        assert "Llama" in row["quantity"]
+        assert "Gemma" in row["remark"]
+
+    def test_of_what_a_sentence_leaves_to_the_one_before(self, fit: Fit, judge: Judge) -> None:
+        table = fit.contrasts().query("form == 'lean' and framing == 'positive'").set_index("name")
+        lean = table.loc["Llama"]
+        said = f"Under positive prompts Llama leans the other way. The lean is {lean['mean']:.3f}."
+        assert verdict(said, judge) == "follows"
+        assert verdict(said.replace(". The", ".\n\nThe"), judge) != "follows"
+
+    def test_chance_counts_what_the_sentence_can_mean(self, fit: Fit, judge: Judge) -> None:
+        one = judged("The difference in lean, Gemma − Llama, is 0.733.", judge)
+        several = judged("The leans and differences of Gemma and Llama: 0.73.", judge)
+        assert 0 < one["by_chance"].iloc[0] < 0.01 < several["by_chance"].iloc[0]
+        bound = check_claims("All R-hat < 1.05.", fit)
+        assert bound.table["by_chance"].iloc[0] > 0.99
+        assert "about 1.0 of these 1 would have followed by chance" in bound.summary()
+
+
+class TestWhatIsNoClaim:
+    TEXT = """# 3.1 Results of 2 models
+
+The models (Smith et al., 2020; [12]) are in Figure 3a and Tables 2 and 3 of section 4.
+We had 0 divergences. P-values of models: p < .05. Priors: the prior scale of word halved, 0.44.
+Rain fell on 31 days. It was 2021-05-04. Models of `size = 33` see https://a.org/55 <!-- 66 -->
+The models have 77 eyes. <!-- claims: skip -->
+
+<!-- claims: skip -->
+The models have 88 legs
+and 99 arms.
+
+```
+lean = 111
+```
+
+2. GPT-4 and Llama-3.1-8B v1.2.3 are models.
+"""
+
+    def test_is_listed_with_the_reason(self, fit: Fit, judge: Judge) -> None:
+        table = judged(self.TEXT, judge)
+        reasons = dict(zip(table["number"], table["remark"], strict=True))
+        assert {
+            "3.1": "list or heading", "2020": "year", "12": "citation", "3": "numbering",
+            "4": "numbering", "0": "zero or one", ".05": "a fit has no p-values or test statistics",
+            "31": "its sentence names nothing of the fit", "77": "marked", "88": "marked",
+            "99": "marked", "2.": "",
+        }.items() - reasons.items() == {("2.", "")}  # fmt: skip
+        assert not {"33", "55", "66", "111", "8", "1.2"} & {*reasons}
+        lines = dict(zip(table["number"], table["line"], strict=True))
+        assert (lines["77"], lines["99"], lines["31"]) == (6, 10, 5)
+
+    def test_latex_has_comments_and_tables(self, fit: Fit, judge: Judge) -> None:
+        text = r"""\documentclass{article}[11pt]
+\begin{document}
+The models\cite[p.~3]{x2020} % were 55
+lean \SI{0.73}{SD} (90\,\% CI $[0.42, 1.03]$), Gemma $-$ Llama, $\hat{R} \leq 1.05$.
+% claims: skip
+There were 55 models.
+
+\begin{tabular}{p{3cm}r}
+model &
+90\,\% interval \\ \midrule
+Gemma $-$ Llama & $0.42$ to $1.03$ \\
+\end{tabular}
+\begin{verbatim} 66 models \end{verbatim}
+\end{document}
+"""
+        table = judged(text, judge, latex=True)
+        assert table["number"].str.replace("\u2009", " ").tolist() == [
+            "0.73", "90 %", "0.42", "1.03", "1.05", "55", "90 %", "0.42", "1.03",
+        ]  # fmt: skip
+        said = table["verdict"].tolist()
+        assert said.count("follows") == 6, table
+        assert table["line"].tolist() == [4, 4, 4, 4, 4, 6, 10, 11, 11]
+        assert table.loc[5, "remark"] == "marked"
+
+
+class TestBadInput:
+    def test_files(self, fit: Fit, tmp_path: Path) -> None:
+        path = tmp_path / "a.md"
+        path.write_bytes(b"lean \xff\xfe 0.4")
+        with pytest.raises(ValueBiasError, match="not UTF-8"):
+            check_claims(path, fit)
+        with pytest.raises(ValueBiasError, match="cannot be read"):
+            check_claims(tmp_path / "b.md", fit)
+        with pytest.raises(ValueBiasError, match="must be a text or a path, found 'int'"):
+            check_claims(3, fit)  # type: ignore[arg-type]
+        with pytest.raises(
+            ValueBiasError, match=r"found 'Dataset'\. Of an ablation give its \.fit"
+        ):
+            check_claims("lean 0.4", fit.data)  # type: ignore[arg-type]
+
+    def test_tables_of_data_are_no_manuscript(self, fit: Fit) -> None:
+        with pytest.raises(ValueBiasError, match="more than 20,000 numbers"):
+            check_claims("The lean is 0.25.\n" * 20_001, fit)
+        with pytest.raises(ValueBiasError, match="characters, of 8,000,000 at most"):
+            check_claims("x" * 8_000_001, fit)
+
+    @pytest.mark.parametrize("latex", [False, True])
+    def test_a_hostile_line_takes_no_longer_than_its_length(
+        self, judge: Judge, *, latex: bool
+    ) -> None:
+        judged("The lean is 0.2.", judge)
+        pieces = ("1 2.5 ", "`", "[@", "<!--", r"\cite[", r"\cite{", "{", "\\", "&", "|", "-1",
+                  ",000", "fig. 1, ", "https://", "Gemma than ", "1. ", "1e9", "× 10^", "_1",
+                  "between ",
+                  "(", "&lt;", r"\begin{verbatim}", "$", ". ", "9.9% interval ")  # fmt: skip
+        for piece in pieces:
+            text = piece * (200_000 // len(piece))
+            start = time.process_time()
+            with suppress(ValueBiasError):
+                judged(text, judge, latex=latex)
+            # What takes the square of the length takes minutes.
+            assert time.process_time() - start < 4, piece
+
+    def test_names_and_texts_are_shown_inert(self, hostile_fit: Fit, hostile_reports: Path) -> None:
+        for name in ("report.md", "report.tex"):
+            claims = check_claims(hostile_reports / name, hostile_fit)
+            assert (claims.table["verdict"] == "follows").sum() > 350
+            assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e\ud800-\udfff]", str(claims))
+
+
+@pytest.mark.released_data
+def test_the_released_scores_in_a_manuscript(big2: xr.Dataset) -> None:
+    fit = valuebias.fit(big2, draws=500, tune=300, chains=2, seed=1, progress=False)
+    assert isinstance(fit, Fit)
+    row = fit.contrasts(prob=0.95).loc[0]
+    text = (
+        "Ten reward models, 10 models on 5 bases, scored 265 words after 54 prompts.\n"
+        f"The difference in lean, Gemma {MINUS} Llama, was {number(row['mean'])} "
+        f"(95% CrI [{number(row['lower'])}, {number(row['upper'])}]). {fit.headline()}"
+    )
+    claims = check_claims(text, fit)
+    assert claims.all_follow, str(claims)
+    assert len(claims.table[claims.table["verdict"] == "follows"]) >= 12
+    assert describe(claims.table.iloc[0])
+    assert isinstance(claims, Claims)
+    other = check_claims(text.replace("10 models on 5 bases", "10 models on 6 bases"), fit)
+    assert "6" in other.faults["number"].tolist()
