@@ -410,13 +410,13 @@ def test_interrupt_leaves_what_was_there(hostile_fit: Fit, tmp_path: Path, name:
     target = tmp_path / name
     if name.endswith("/"):
         target.mkdir()
-        (target / "old.csv").write_text("old")
+        (target / "answer.csv").write_text("old")
     else:
         target.write_text("old")
     with pytest.raises(KeyboardInterrupt):
         write_report(impatient, f"{tmp_path}/{name}")
     assert [path.name for path in tmp_path.iterdir()] == [name.rstrip("/")]
-    kept = target / "old.csv" if name.endswith("/") else target
+    kept = target / "answer.csv" if name.endswith("/") else target
     assert kept.read_text() == "old"
 
 
@@ -469,5 +469,5 @@ def test_a_folder_of_other_files_is_never_replaced(hostile_fit: Fit, tmp_path: P
     own = hostile_fit.report(tmp_path / "precious" / "report")
     assert hostile_fit.report(own) == own
     (own / "notes.md").write_text("mine", encoding="utf-8")
-    with pytest.raises(ValueBiasError, match=r"with notes\.md"):
+    with pytest.raises(ValueBiasError, match=r"with 'notes\.md'"):
         hostile_fit.report(own)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from valuebias.posterior.posterior import Posterior
     from valuebias.report.content import Content
 
-__all__ = ["SUFFIXES", "check_report_folder", "write_report"]
+__all__ = ["SUFFIXES", "write_report"]
 
 SUFFIXES = (".html", ".md", ".tex", ".nc", ".csv")
 """What a report's path may end in; ``.csv``, nothing or a slash at the end make a folder."""
