@@ -87,7 +87,8 @@ def points_of_the_posterior(gaps: str) -> tuple[np.ndarray, np.ndarray]:
     problem = make_problem(**SMALL, missing=GAPS[gaps])
     # Where few cells are observed chains seldom reach the small SDs, which proposals need.
     draws = run(problem, draws=4000 if gaps == "most" else 250).variances.sd[..., 0]
-    x, weight = weighted_points(problem, np.log(draws.reshape(-1, draws.shape[-1])), n=1500)
+    n = 2000 if gaps == "most" else 1500
+    x, weight = weighted_points(problem, np.log(draws.reshape(-1, draws.shape[-1])), n=n)
     assert 1 / (weight**2).sum() > 150
     return x, weight
 
