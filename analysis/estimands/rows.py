@@ -41,6 +41,11 @@ class Focus:
     # Whether the pair is the one with the largest difference, rather than the user's.
     largest: bool = False
 
+    @property
+    def first_values(self) -> dict[str, Any]:
+        """What variables are set to in the row in front: of several values each the first."""
+        return {n: v[0] if isinstance(v, list) else v for n, v in self.at.items()}
+
     def without_pair(self) -> Focus:
         """Return the same for another variable."""
         return replace(self, pair=None, largest=False)

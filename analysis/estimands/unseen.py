@@ -13,7 +13,7 @@ from valuebias.analysis.design.components import Components
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.grouping import OWN
 
-__all__ = ["NewModel", "Unseen", "identified", "observed_leans"]
+__all__ = ["NewModel", "Unseen", "observed_leans"]
 
 Array = NDArray[np.float64]
 
@@ -35,8 +35,7 @@ class Unseen:
         # ``known`` names components whose effect on this model is known, which is not drawn.
         self._known = known
         self._space, self._components, self._v = crossing.space, components, v
-        on_words = crossing.word_basis @ crossing.contrast_weights(weights)
-        self._sizes = {"category": weights @ weights, "word": on_words @ on_words}
+        self._sizes = _sizes(crossing, weights)
         shape = (len(v), components.n_framings)
         self._noise = {kind: rng.standard_normal(shape) for kind in self._sizes}
 
@@ -101,7 +100,7 @@ class NewModel:
     def above(self, lean: float, like: int) -> float | None:
         """Probability that a new model of the kind of another leans above; None where untold."""
         row = self._rows[like]
-        if not identified(self._known, row[None]):
+        if not _identified(self._known, row[None]):
             return None
         shares = [
             special.ndtr((coefficient @ row - lean) / np.sqrt(row @ error @ row + own[like]))
@@ -110,9 +109,20 @@ class NewModel:
         return float(np.mean(shares))
 
 
+def _on_words(crossing: Crossing, weights: Array) -> Array:
+    """Weights of the single words in a lean, (word,)."""
+    return np.asarray(crossing.word_basis @ crossing.contrast_weights(weights))
+
+
+def _sizes(crossing: Crossing, weights: Array) -> dict[str, float]:
+    """How much of a variance of 1, of categories or of single words, a lean has."""
+    on_words = _on_words(crossing, weights)
+    return {"category": float(weights @ weights), "word": float(on_words @ on_words)}
+
+
 def observed_leans(crossing: Crossing, cube: Array, weights: Array, sign: Array) -> Array:
     """Leans of the models on the words and prompts at hand, from a complete cube; (model,)."""
-    on_words = crossing.word_basis @ crossing.contrast_weights(weights)
+    on_words = _on_words(crossing, weights)
     by_framing = [
         cube[:, crossing.prompts_of(f)].mean(axis=1) @ on_words
         for f in range(len(crossing.framings))
@@ -120,7 +130,7 @@ def observed_leans(crossing: Crossing, cube: Array, weights: Array, sign: Array)
     return np.asarray(sign @ np.array(by_framing))
 
 
-def identified(design: Array, rows: Array) -> bool:
+def _identified(design: Array, rows: Array) -> bool:
     """Whether models of this design tell the means of these rows."""
     fitted = np.linalg.lstsq(design.T, rows.T)[0]
     return bool(np.abs(design.T @ fitted - rows.T).max() < _TOLERANCE)
@@ -130,8 +140,7 @@ def _covariances(
     crossing: Crossing, components: Components, v: Array, weights: Array, sign: Array
 ) -> Iterator[Array]:
     """Covariance of the models' observed leans given their kinds, for each draw of ``v``."""
-    on_words = crossing.word_basis @ crossing.contrast_weights(weights)
-    sizes = {"category": weights @ weights, "word": on_words @ on_words}
+    sizes = _sizes(crossing, weights)
     n_models = crossing.shape[0]
     alike = {OWN: np.eye(n_models)} | {g.name: g.alike for g in crossing.space.groups}
     parts = []

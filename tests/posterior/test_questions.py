@@ -415,3 +415,35 @@ def test_a_base_of_another_family_is_refused() -> None:
     with pytest.raises(ValueBiasError, match="are of 'A'"):
         shared.predict(table)
     assert len(shared.predict(table.assign(family="A")).table()) == 3
+
+
+def test_the_largest_is_that_of_the_values_in_front() -> None:
+    """One value in a list, as the command gives it, is the value that the headline is about."""
+    ds = simulate(n_models=dict.fromkeys("ABC", 5), n_prompts=4, n_words=24, sd=QUIET, seed=6)
+    size = np.tile([1e9, 2e9, 4e9, 8e9, 16e9], 3)
+    slope = {"A": 0.5, "B": 0.0, "C": -0.5}
+    family = ds["family"].to_numpy().astype(str)
+    lean = np.array([slope[f] for f in family]) * (np.log10(size) - 9.6)
+    sign = np.where(ds["framing"] == "positive", 1.0, -1.0)
+    agency = np.where(ds["membership"].sel(category="agency"), 0.5, -0.5)
+    shifted = ds["score"].to_numpy() + lean[:, None, None] * sign[:, None] * agency
+    ds = ds.assign(score=(ds["score"].dims, shifted.astype("float32")))
+    ds = ds.assign_coords(n_params=("model", size))
+    fit = valuebias.fit(ds, "~ family * log10(n_params)", **SETTINGS)  # type: ignore[call-overload]
+    for value in (1e9, 1.6e10):
+        for at in (value, [value], [value, 4e9]):
+            front = fit.focused(at={"n_params": at}).contrasts().iloc[0]
+            pairs = signed(fit.comparisons("family", at={"n_params": value}).table())
+            assert abs(front["mean"]) == pytest.approx(pairs["mean"].abs().max())
+            assert (front["first"], front["second"]) == (("C", "A") if value < 4e9 else ("A", "C"))
+
+
+def test_what_a_joint_verdict_would_have_found_is_more() -> None:
+    ds = simulate(n_models=dict.fromkeys("ABCDEF", 2), n_prompts=4, n_words=20, seed=4)
+    fit = valuebias.fit(ds, **SETTINGS)  # type: ignore[call-overload]
+    row = fit.contrasts().iloc[0]
+    text = str(fit.headline())
+    assert fit.headline().verdict == "open"
+    found = float(text.split("A difference of about ")[1].split(" ")[0])
+    # Of one difference 1.96 + 0.84 SDs; of the largest of fifteen some 2.9 + 0.84.
+    assert found > 3.2 * row["sd"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,13 +80,17 @@ def make_headline(fit: Posterior, sensitivity: pd.DataFrame | None = None) -> He
     if not diagnostics.converged:
         parts.append(NOT_CONVERGED + diagnostics.messages[0])
     parts += [note.headline for note in before]
-    sure, cells = _sure(fit, row), _crossed(fit, row)
+    pairs, cells = _all_pairs(fit, row), _crossed(fit, row)
+    # Of the largest of several differences what all say jointly: where there is no effect, one
+    # alone leaves little doubt in one study of twenty, the largest of fifteen in one of four.
+    sure = float(row["p_direction"] if pairs is None else pairs.front["p_joint"])
     if cells is not None and fit.focus.by:
         # As sure as the least sure of the differences that are given.
-        sure = float(cells["p_direction"].min())
-    parts.append(_answer(fit, row, effective_draws(table, table.attrs["draws"])[0], sure, cells))
+        sure = min(sure, float(cells["p_direction"].min()))
+    draws = effective_draws(table, table.attrs["draws"])[0]
+    parts.append(_answer(fit, row, draws, sure, cells, pairs))
     if sensitivity is not None:
-        parts.append(_on_priors(prior_flips(sensitivity)))
+        parts.append(_on_priors(prior_flips(sensitivity, turned_only=fit.focus.largest)))
     parts.append(judge(fit))
     parts.append(_besides(fit, row))
     parts += [note.headline for note in after]
@@ -118,19 +124,51 @@ def _more(notes: list[Note], n_chosen: int) -> str:
     return f"And {left} more note{'s' if left > 1 else ''}: see fit.notes or the report."
 
 
-def _sure(fit: Posterior, row: pd.Series) -> float:
-    """Return the probability of direction that the verdict rests on.
+@dataclass(frozen=True)
+class _Pairs:
+    """All differences of which the headline's is the largest."""
 
-    Of the largest of several differences that of all jointly: one in twenty is taken for an effect
-    where there is none, but of the largest of fifteen one in four.
-    """
-    if not _is_largest(fit, row):
-        return float(row["p_direction"])
-    return float(_all_pairs(fit, row)[1]["p_joint"])
+    estimates: Estimates
+    row: pd.Series  # of the headline
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Those of the headline's framing and categories."""
+        return self._alike(self.estimates.table())
+
+    @cached_property
+    def front(self) -> pd.Series:
+        """Of the headline's two levels, in either direction."""
+        return self._front(self.table)
+
+    def detectable(self) -> float:
+        """Give the difference that would have left little doubt jointly with the others."""
+        wide = self._front(self._alike(self.estimates.table(prob=2 * LEAST_DOUBT - 1)))
+        return float(wide["upper_joint"] - wide["median"] + special.ndtri(POWER) * wide["sd"])
+
+    def _alike(self, table: pd.DataFrame) -> pd.DataFrame:
+        names = ["framing", "category"]
+        return table[(table[names] == self.row[names].to_numpy()).all(axis=1)]
+
+    def _front(self, table: pd.DataFrame) -> pd.Series:
+        pair = {self.row["first"], self.row["second"]}
+        return next(row for _, row in table.iterrows() if {row["first"], row["second"]} == pair)
+
+
+def _all_pairs(fit: Posterior, row: pd.Series) -> _Pairs | None:
+    """Compare all levels, where the headline's two are those that differ most."""
+    if not fit.focus.largest or row["form"] != DIFFERENCE:
+        return None
+    return _Pairs(fit.comparisons(row["variable"], at=fit.focus.first_values), row)
 
 
 def _answer(
-    fit: Posterior, row: pd.Series, draws: float, sure: float, crossed: pd.DataFrame | None
+    fit: Posterior,
+    row: pd.Series,
+    draws: float,
+    sure: float,
+    crossed: pd.DataFrame | None,
+    pairs: _Pairs | None,
 ) -> str:
     units = describe(fit.settings["outcome"]).unit
     over = f"{row['over']} over {row['against'] or 'the other categories'}"
@@ -138,15 +176,16 @@ def _answer(
     # The side with most draws, which may not be that of the mean.
     direction = "positive" if row["median"] > 0 else "negative"
     probability = percent(row["p_direction"], draws).replace("> ", "above ")
-    alone = " by itself" if _is_largest(fit, row) else ""
+    alone = "" if pairs is None else " by itself"
     chance = (
         f"The probability that it is {direction} is {probability}{alone}; the data "
         f"{_VERDICTS[verdict_of(sure)]}."
     )
     group, a, b = _compared(row)
     if verdict_of(sure) == OPEN and group:
+        least = detectable(row["sd"]) if pairs is None else pairs.detectable()
         chance += (
-            f" A difference of about {detectable(row['sd']):.2f} {units} would have been found "
+            f" A difference of about {least:.2f} {units} would have been found "
             f"with a probability of {POWER:.0%}."
         )
     if not group:
@@ -167,7 +206,7 @@ def _answer(
     cells = "" if crossed is None else _cells(fit, row, crossed, units)
     if cells and fit.focus.by:
         return f"{cells}{after}"
-    others = _others(fit, row, units, draws)
+    others = "" if pairs is None else _others(fit, pairs, units, draws)
     if cells:
         rest = f"With {row['at']}, averaged" if row["at"] else "Averaged"
         return (
@@ -183,7 +222,7 @@ def _answer(
 def _beyond(fit: Posterior, row: pd.Series, crossed: pd.DataFrame | None) -> str:
     """Say where the formula speaks of models that there are none of."""
     design = fit.problem.crossing.design
-    cells = [(str(row["at"]), fit.focus.at)] if crossed is None else []
+    cells = [(str(row["at"]), fit.focus.first_values)] if crossed is None else []
     if crossed is not None:
         set_to = [*fit.focus.by, *fit.focus.at]
         cells = [
@@ -192,9 +231,8 @@ def _beyond(fit: Posterior, row: pd.Series, crossed: pd.DataFrame | None) -> str
         ]
     said: dict[str, None] = {}
     for label, values in cells:
-        single = {name: v[0] if isinstance(v, list) else v for name, v in values.items()}
         for level in _compared(row)[1:]:
-            if label and not n_models(design, {**single, row["variable"]: level}):
+            if label and not n_models(design, {**values, row["variable"]: level}):
                 said[f"No model at hand is of {level} with {label}"] = None
     known = "".join(f" {text}: the formula alone says what such models do." for text in said)
     far = outside(design, fit.focus.at)
@@ -272,16 +310,14 @@ def _cells(fit: Posterior, row: pd.Series, crossed: pd.DataFrame, units: str) ->
     )
 
 
-def _others(fit: Posterior, row: pd.Series, units: str, draws: float) -> str:
-    """Where the pair is the largest of several, say so and place all levels."""
-    if not _is_largest(fit, row) or fit.focus.by:
-        return ""
+def _others(fit: Posterior, pairs: _Pairs, units: str, draws: float) -> str:
+    """Say that the pair is the largest of several, and place all levels."""
+    row, table, first = pairs.row, pairs.table, pairs.front
     variable = row["variable"]
-    table, first = _all_pairs(fit, row)
     sign = 1.0 if first["first"] == row["first"] else -1.0
     ends = sorted((sign * first["lower_joint"], sign * first["upper_joint"]))
     clear = int((table["lower_joint"] * table["upper_joint"] > 0).sum())
-    ranks = fit.means(variable, at=_first_values(fit)).ranks()
+    ranks = fit.means(variable, at=fit.focus.first_values).ranks()
     ranks = ranks[
         (ranks[["framing", "category"]] == row[["framing", "category"]].to_numpy()).all(axis=1)
     ]
@@ -293,27 +329,6 @@ def _others(fit: Posterior, row: pd.Series, units: str, draws: float) -> str:
         f"of which {clear} have joint intervals without zero. {row['first']} leans furthest with a "
         f"probability of {percent(furthest, draws)}, {row['second']} least with "
         f"{percent(least, draws)}."
-    )
-
-
-def _is_largest(fit: Posterior, row: pd.Series) -> bool:
-    """Whether the headline compares the two of several levels that differ most."""
-    return bool(fit.focus.largest and row["form"] == DIFFERENCE)
-
-
-def _first_values(fit: Posterior) -> dict[str, object]:
-    """Return what variables are set to in the row in front."""
-    return {n: v[0] if isinstance(v, list) else v for n, v in fit.focus.at.items()}
-
-
-def _all_pairs(fit: Posterior, row: pd.Series) -> tuple[pd.DataFrame, pd.Series]:
-    """Compare all levels of the headline's variable; with the row of the headline's pair."""
-    table = fit.comparisons(row["variable"], at=_first_values(fit)).table()
-    names = ["framing", "category"]
-    table = table[(table[names] == row[names].to_numpy()).all(axis=1)]
-    pair = {row["first"], row["second"]}
-    return table, next(
-        entry for _, entry in table.iterrows() if {*entry[["first", "second"]]} == pair
     )
 
 
@@ -361,8 +376,11 @@ def _alike(fit: Posterior, name: str) -> bool:
     return len(values) == 1 and not values & {"", "nan", "None"}
 
 
-def prior_flips(table: pd.DataFrame) -> list[str]:
-    """Name the prior scales under which the verdict of the headline differs."""
+def prior_flips(table: pd.DataFrame, *, turned_only: bool = False) -> list[str]:
+    """Name the prior scales under which the verdict of the headline differs.
+
+    Or only its sign: what is judged jointly with other differences has no verdict in this table.
+    """
     fitted = table.iloc[0]
     verdict, positive = verdict_of(fitted["p_direction"]), fitted["median"] > 0
     flips: dict[str, float] = {}
@@ -372,7 +390,7 @@ def prior_flips(table: pd.DataFrame) -> list[str]:
         other, turned = verdict_of(row["p_direction"]), (row["median"] > 0) != positive
         # A verdict at its threshold may change by Monte Carlo error.
         moved = abs(row["p_direction"] - fitted["p_direction"]) >= LEAST_MOVE
-        if (other == verdict or not moved) and not turned:
+        if (turned_only or other == verdict or not moved) and not turned:
             continue
         sign = "the sign is the other, and " if turned else ""
         clause = f"with {scale_name(entry)} {sign}the data {_VERDICTS[other]}"

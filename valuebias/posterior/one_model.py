@@ -16,7 +16,7 @@ from valuebias.analysis.estimands.held_out import axis_means, combination_given_
 from valuebias.analysis.estimands.precision import precision_at
 from valuebias.analysis.estimands.rows import Combination
 from valuebias.analysis.estimands.smoother import Fields
-from valuebias.analysis.estimands.unseen import NewModel, Unseen, identified, observed_leans
+from valuebias.analysis.estimands.unseen import NewModel, Unseen, observed_leans
 from valuebias.analysis.estimands.weights import framing_contrasts, named_framings
 from valuebias.errors import ValueBiasError, did_you_mean
 
@@ -71,11 +71,8 @@ def describe_model(fit: Posterior, name: str, *, prob: float) -> OneModel:
     others = np.flatnonzero(np.arange(len(names)) != at)
     rows = crossing.design.matrix
     row, other_rows = rows[at], rows[others]
-    without = (
-        crossing.complete
-        and np.linalg.matrix_rank(other_rows) == other_rows.shape[1]
-        and identified(other_rows, row[None])
-    )
+    # Columns of full rank tell the mean of any kind.
+    without = crossing.complete and np.linalg.matrix_rank(other_rows) == other_rows.shape[1]
     rng = np.random.default_rng([int(fit.settings["seed"]), 11])
     left = fit.without(Unit(name, (at,))) if without else None
     on_axes = crossing.contrast_weights(weights)

@@ -557,8 +557,7 @@ def largest_difference(fit: Questions) -> dict[str, Any]:
     if factor is None or len(factor.levels) < 3:
         return {}
     pair, weights = next(iter(fit.categories.items()))
-    # With single values set, at these; over several, or levels of ``by``, as the models have them.
-    at = {name: value for name, value in fit.focus.at.items() if not isinstance(value, list)}
+    at = fit.focus.first_values
     rows = [
         row for row in level_rows(crossing.design, factor, Focus(at=at)) if row.form == DIFFERENCE
     ]

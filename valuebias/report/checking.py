@@ -332,7 +332,7 @@ def sensitivity_section(inputs: ReportInputs) -> Section:
         "reweighted to the other prior, or the model fitted again where Pareto's k says that "
         f"weights are not to be trusted. The estimate of the headline runs from "
         f"{form(table['mean'].min())} to {form(table['mean'].max())}; by itself, the scale of "
-        f"{order[0]} moves its interval most: {_on_the_prior(whole)}"
+        f"{order[0]} moves its interval most: {_on_the_prior(inputs, whole)}"
     )
     columns = (
         Column("_scale", "prior"),
@@ -361,9 +361,9 @@ def _at(inputs: ReportInputs) -> str:
     return f" with {at}" if at else ""
 
 
-def _on_the_prior(table: pd.DataFrame) -> str:
+def _on_the_prior(inputs: ReportInputs, table: pd.DataFrame) -> str:
     """Say whether the prior matters, by the verdict and by the estimate."""
-    if prior_flips(table):
+    if prior_flips(table, turned_only=inputs.fit.focus.largest):
         return "the verdict depends on the prior, see the answer."
     headline = table.iloc[0]
     parts = ["mean", "lower", "upper"]

@@ -190,7 +190,9 @@ def _compute(fit: Posterior, advance: Callable[[], None]) -> ReportInputs:
 
 def _bases_needed(fit: Posterior, row: pd.Series[Any]) -> tuple[int | None, ...]:
     others = [group for group in fit.problem.crossing.space.groups if group.name != "base"]
+    # The largest of several is judged with the others: two families alone say nothing of that.
     asked = row["form"] == DIFFERENCE and row["variable"] == "family" and not row["at"]
+    asked &= not fit.focus.largest
     plain = told_apart(fit) and fit.problem.noise.plain
     if not asked or others or not plain or row["p_direction"] >= LEAST_DOUBT:
         return ()

@@ -11,7 +11,7 @@ from valuebias.analysis.ablation.curves import summarise
 from valuebias.analysis.headline import Headline
 from valuebias.posterior.ablation.framings import SIGNED, lean_name, rope_of
 from valuebias.posterior.ablation.support import SUPPORT, support_of
-from valuebias.posterior.headline import verdict_of
+from valuebias.posterior.headline import NOT_CONVERGED, verdict_of
 from valuebias.posterior.wording import chance
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def ablation_headline(fit: AblationPosterior) -> Headline:
     pair, source = fit.curves.pairs[0], fit.curves.sources[0]
     warning = ""
     if fit.fit is not None and not (diagnostics := fit.fit.diagnostics()).converged:
-        warning = f"NOT CONVERGED, do not use these numbers: {diagnostics.messages[0]}"
+        warning = f"{NOT_CONVERGED}{diagnostics.messages[0]}"
     row, gap = _gap(fit, pair, source)
     sentences = [warning, *(note.headline for note in fit.notes if note.first), gap]
     if source in fit.studied:
