@@ -163,9 +163,15 @@ class TestAlterations:
             other = {">": "<", "<": ">"}.get(one.relation, one.relation)
             return replace(one, relation=other) if one.percent else one
 
-        _, after = self.altered(judge, passages, alter)
+        before, after = self.altered(judge, passages, alter)
         assert len(after) > 5
-        assert (after["verdict"] == "does not follow").all()
+        follows = after["verdict"] == "follows"
+        assert (after.loc[~follows, "verdict"] == "does not follow").all()
+        # "It lies within ... with a probability of < 0.1%" does not say what does: of another
+        # quantity more than that may be true, and is said to be cheap.
+        assert follows.sum() <= 1
+        assert (after.loc[follows, "quantity"] != before.loc[follows, "quantity"]).all()
+        assert (after.loc[follows, "by_chance"] == 1).all()
 
     def test_of_the_order_of_levels(
         self, judge: Judge, reports: Path, record_property: Callable[[str, object], None]
@@ -221,12 +227,17 @@ class TestForms:
         assert verdict(text, judge) == "follows"
         assert verdict(text.replace("3", "9"), judge) == "does not follow"
 
-    @pytest.mark.parametrize("form", ["75%", "75 %", r"75\%", r"$75\,\%$", "0.75", ".750"])
+    @pytest.mark.parametrize(
+        "form",
+        ["{0:.0f}%", "{0:.0f} %", r"{0:.0f}\%", r"${0:.0f}\,\%$", "{1:.2f}", "{2}"],
+        ids=["75%", "75 %", r"75\%", r"$75\,\%$", "0.75", ".750"],
+    )
     def test_of_a_probability(self, fit: Fit, judge: Judge, form: str) -> None:
         table = fit.contrasts()
         lean = table[(table["estimand"] == "family lean") & (table["name"] == "Gemma")].iloc[0]
-        assert round(lean["p_direction"], 2) == 0.75
-        assert verdict(f"Gemma's lean has this sign with probability {form}.", judge) == "follows"
+        p = lean["p_direction"]
+        said = form.format(100 * p, p, f"{p:.3f}".removeprefix("0"))
+        assert verdict(f"Gemma's lean has this sign with probability {said}.", judge) == "follows"
 
     @pytest.mark.parametrize("prob", [0.5, 0.8, 0.9, 0.95])
     @pytest.mark.parametrize(
@@ -343,21 +354,22 @@ lean = 111
         text = r"""\documentclass{article}[11pt]
 \begin{document}
 The models\cite[p.~3]{x2020} % were 55
-lean \SI{0.73}{SD} (90\,\% CI $[0.42, 1.03]$), Gemma $-$ Llama, $\hat{R} \leq 1.05$.
+lean \SI{0.73}{SD} (90\,\% CI $[LOW, HIGH]$), Gemma $-$ Llama, $\hat{R} \leq 1.05$.
 % claims: skip
 There were 55 models.
 
 \begin{tabular}{p{3cm}r}
 model &
 90\,\% interval \\ \midrule
-Gemma $-$ Llama & $0.42$ to $1.03$ \\
+Gemma $-$ Llama & $LOW$ to $HIGH$ \\
 \end{tabular}
 \begin{verbatim} 66 models \end{verbatim}
 \end{document}
 """
-        table = judged(text, judge, latex=True)
+        low, high = (f"{fit.contrasts().loc[0, name]:.2f}" for name in ("lower", "upper"))
+        table = judged(text.replace("LOW", low).replace("HIGH", high), judge, latex=True)
         assert table["number"].str.replace("\u2009", " ").tolist() == [
-            "0.73", "90 %", "0.42", "1.03", "1.05", "55", "90 %", "0.42", "1.03",
+            "0.73", "90 %", low, high, "1.05", "55", "90 %", low, high,
         ]  # fmt: skip
         said = table["verdict"].tolist()
         assert said.count("follows") == 6, table
