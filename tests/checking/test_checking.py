@@ -353,6 +353,10 @@ def test_of_a_block_it_says_of_which_model(stores: Path, tmp_path: Path) -> None
     assert told.exit_code == 1
     assert "damaged: score/1.0.0 (scores of 'two')" in told.output
     assert "What to do: Run the same `valuebias score" in told.output
+    told = run("check", tmp_path / "nowhere.nc", store)
+    assert told.exit_code == 1
+    assert "no file or folder" in told.stderr
+    assert "damaged: score/1.0.0" in told.stdout, "what follows is looked at, too"
     told = run("check", store, "--json")
     assert told.exit_code == 1
     (found,) = json.loads(told.output)

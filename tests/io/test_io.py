@@ -327,7 +327,7 @@ def test_a_missing_empty_or_foreign_file_is_named(tmp_path: Path, suffix: str) -
         read(path, kind="reward")
     path.unlink()
     path.mkdir()
-    with pytest.raises(ValueBiasError, match="cannot be read|it is a folder"):
+    with pytest.raises(ValueBiasError, match=r"cannot be read|it is a folder"):
         read(path, kind="reward")
 
 

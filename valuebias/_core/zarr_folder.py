@@ -153,14 +153,15 @@ def metadata_of(folder: Path, name: str) -> dict[str, Any]:
     return dict(json.loads((folder / name).read_text(encoding="utf-8")))
 
 
-def owners(folder: Path) -> list[str]:
+def owners(folder: Path, record: Record | None = None) -> list[str]:
     """Give for each model the sum of all that its scores depend on, which its marks have, too.
 
     So a block of another store, mark and all, is not taken for one of this. None where the record
     does not say it, or is lost.
     """
     try:
-        said = json.loads(metadata_of(folder, ".zattrs")["provenance"])
+        attrs = record.attrs if record is not None else metadata_of(folder, ".zattrs")
+        said = json.loads(attrs["provenance"])
         common = said["scoring"]["settings"]
         return [json_sum({OWNER: [common, entry["settings"]]}) for entry in said["models"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -178,8 +179,8 @@ def marked(folder: Path, block: str, owners: Sequence[str]) -> dict[str, str] | 
         owner, row = content.pop(OWNER, None), int(block.partition(".")[0])
         if owner is not None and row < len(owners) and owner != owners[row]:
             raise OtherStoreError(
-                f"{str(path)!r}, the mark of a block, is of other scores than {RECORD!r} describes: "
-                f"one of the two was copied from another store. {_advice()}"
+                f"{str(path)!r}, the mark of a block, is of other scores than {RECORD!r} "
+                f"describes: one of the two was copied from another store. {_advice()}"
             )
         parts = [f"token_logprob/{block}.{part}" for part in range(len(content) - 1)]
         if sorted(content) != sorted([f"score/{block}", *parts]):
@@ -340,7 +341,7 @@ class CheckedFolder(_Folder):
         else:
             self.blocks = any(root.glob("score/.finished.*"))
             self._served = {}
-        self._owners = owners(root) if self.blocks else []
+        self._owners = owners(root, self.record) if self.blocks else []
 
     @property
     def consolidated(self) -> bool:
