@@ -61,7 +61,7 @@ class Settings:
     tune: int
     chains: int
     seed: int
-    sampler: str  # ``"nutpie"`` or ``"pymc"``
+    sampler: str  # ``"hmc"``, ``"nutpie"`` or ``"pymc"``
 
 
 @dataclass(frozen=True)
@@ -243,8 +243,8 @@ def word_covariates(formula: str | None, dataset: xr.Dataset) -> pd.DataFrame | 
 def sample(problem: Problem, settings: Settings, progress: Progress | None) -> xr.DataTree:
     """Sample and recover effects; returns the groups of a fit, without attributes.
 
-    Complete crossings go to NUTS on the collapsed density, incomplete ones to completion, and so
-    do scores whose residuals are not normal with one SD.
+    Complete crossings are sampled on the collapsed density, incomplete ones to completion, and so
+    are scores whose residuals are not normal with one SD.
     """
     from valuebias.analysis.sampling.incomplete import CompletedDraws
 
@@ -288,7 +288,6 @@ def sample_variances(
 ) -> VarianceDraws | CompletedDraws:
     """Sample the variances only; of an incomplete crossing with its completions."""
     from valuebias.analysis.sampling.incomplete import Sampler, sample_incomplete
-    from valuebias.analysis.sampling.nuts import sample_nuts, sample_pymc
     from valuebias.analysis.sampling.robust import RobustSampler
 
     cores = min(settings.chains, os.cpu_count() or 1)
@@ -307,12 +306,19 @@ def sample_variances(
         )
         return sample_incomplete(sampler, progress=progress, **common)
     if settings.sampler == "pymc":
+        from valuebias.analysis.sampling.nuts import sample_pymc
         from valuebias.analysis.sampling.pymc_model import build_model
 
         model = build_model(problem.crossing, problem.components, problem.prior, problem.packed)
         return sample_pymc(model, **common)
     posterior = problem.posterior(problem.strata)
-    return sample_nuts(posterior, progress=progress, **common)
+    if settings.sampler == "nutpie":
+        from valuebias.analysis.sampling.nuts import sample_nuts
+
+        return sample_nuts(posterior, progress=progress, **common)
+    from valuebias.analysis.sampling.hmc import sample_hmc
+
+    return sample_hmc(posterior, progress=progress, **common)
 
 
 def _with_noise(

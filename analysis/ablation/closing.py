@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import linalg, stats
+from scipy import linalg, special
 
 from valuebias.analysis.ablation.levels import levels_of
 from valuebias.errors import ValueBiasError
@@ -140,4 +140,4 @@ def _tail(gap: Array, columns: Array, freedom: int) -> float:
     """Tail probability of the part of a gap that lies outside the span of columns."""
     outside = gap @ linalg.null_space(columns.T)
     mean, covariance = outside.mean(axis=0), np.atleast_2d(np.cov(outside, rowvar=False))
-    return float(stats.chi2.sf(mean @ np.linalg.solve(covariance, mean), freedom))
+    return float(special.chdtrc(freedom, mean @ np.linalg.solve(covariance, mean)))

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from valuebias.schema import word_table
 
@@ -140,4 +140,4 @@ def _imbalance(
 
 
 def _p(value: float, se: float, df: float) -> float:
-    return float(2 * stats.t.sf(abs(value) / se, df)) if se > 0 else float(value == 0)
+    return float(2 * special.stdtr(df, -abs(value) / se)) if se > 0 else float(value == 0)

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from valuebias.analysis.auditing.likeness import Likeness
 
@@ -51,7 +51,7 @@ def unequal_kinds(likeness: Likeness, leans: Array, weights: Array) -> Unequal |
             df = likeness.units.df if of == "words" else 1.0
             degrees = (df * (n_large - 1), df * (n_small - 1))
             # Either may be the larger, hence half the level.
-            expected = np.sqrt(stats.f.isf(_LEVEL / 2 / len(pairs) / 2, *degrees))
+            expected = np.sqrt(special.fdtri(*degrees, 1 - _LEVEL / 2 / len(pairs) / 2))
             if of == "words":
                 # One odd unit does not make its whole kind more variable.
                 large = _without_farthest(likeness, more, large)

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias.analysis.estimands.convergence import convergence
+
 __all__ = ["Diagnostics", "agreement", "describe_draws", "diagnose"]
 
 _RHAT_LIMIT = 1.01
@@ -91,24 +93,13 @@ def describe_draws(
 
 def agreement(draws: xr.DataArray) -> pd.DataFrame:
     """Give R-hat and effective sample sizes of draws (chain, draw, item)."""
-    import arviz as az
-
     item = _item(draws)
-    values = draws.transpose("chain", "draw", item)
-    dataset = xr.Dataset({"x": values.drop_vars(list(values.coords))})
-    draws_enough = draws.sizes["draw"] >= 4
-    chains_enough = draws_enough and draws.sizes["chain"] >= 2
-    empty = np.full(draws.sizes[item], np.nan)
-    # Chains that each stand still, at different values, have an infinite R-hat.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rhat = az.rhat(dataset)["x"].to_numpy() if chains_enough else empty
-    return pd.DataFrame(
-        {
-            "rhat": rhat,
-            "ess_bulk": az.ess(dataset)["x"].to_numpy() if draws_enough else empty,
-            "ess_tail": az.ess(dataset, method="tail")["x"].to_numpy() if draws_enough else empty,
-        }
-    )
+    if draws.sizes["draw"] < 4:
+        found = np.full((3, draws.sizes[item]), np.nan)
+    else:
+        values = draws.transpose(item, "chain", "draw").to_numpy().astype(float)
+        found = np.array(convergence(values))
+    return pd.DataFrame(dict(zip(("rhat", "ess_bulk", "ess_tail"), found, strict=True)))
 
 
 def _item(draws: xr.DataArray) -> str:

@@ -72,8 +72,9 @@ def pack_strata(strata: list[Stratum]) -> PackedStrata:
     )
 
 
-# error_model="numpy": an extreme proposal gives inf, as in numpy, not ZeroDivisionError.
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+# error_model="numpy": an extreme proposal gives inf, as in numpy, not ZeroDivisionError. Contracted
+# sums of products round once, not twice.
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
 def log_likelihood(
     v: Array,
     layout: NDArray[np.int64],
@@ -89,7 +90,13 @@ def log_likelihood(
     Returns ``-inf`` and zeros where a covariance is not positive definite.
     """
     n = layout[0]
-    gradient = np.zeros_like(v)
+    gradient = np.zeros(len(v))
+    largest = 1
+    for s in range(n):
+        largest = max(largest, layout[1 + s])
+    # Once for all strata: most are of one dimension, where an allocation costs more than the rest.
+    work = np.empty((5, largest * largest))
+    cov, root, inverse, half, slope = work[0], work[1], work[2], work[3], work[4]
     value = 0.0
     at_index = 1 + 2 * n
     at_pattern, at_entry, at_matrix = 0, 0, 0
@@ -97,14 +104,16 @@ def log_likelihood(
         d = layout[1 + s]
         m = layout[1 + n + s]
         dd = d * d
-        cov = constant[at_matrix : at_matrix + dd].copy()
+        for e in range(dd):
+            cov[e] = constant[at_matrix + e]
         at = at_entry
         for i in range(m):
             weight = v[layout[at_index + i]]
             for e in range(at, at + counts[at_pattern + i]):
                 cov[places[e]] += weight * entries[e]
             at += counts[at_pattern + i]
-        # Cholesky factor in the lower triangle of cov, row by row.
+        # Cholesky factor in the lower triangle of cov, row by row; its diagonal inverted, as a
+        # product takes less time than a quotient.
         log_det = 0.0
         for r in range(d):
             for c in range(r + 1):
@@ -113,22 +122,20 @@ def log_likelihood(
                     total -= cov[r * d + e] * cov[c * d + e]
                 if r == c:
                     if not total > 0.0 or not np.isfinite(total):
-                        return -np.inf, np.zeros_like(v)
-                    cov[r * d + r] = np.sqrt(total)
+                        return -np.inf, np.zeros(len(v))
+                    cov[r * d + r] = 1.0 / np.sqrt(total)
                     log_det += np.log(total)
                 else:
-                    cov[r * d + c] = total / cov[c * d + c]
+                    cov[r * d + c] = total * cov[c * d + c]
         # root = L⁻¹, lower; its columns are its transpose's rows, so that rows are read along.
-        root = np.zeros(dd)
         for c in range(d):
-            root[c * d + c] = 1.0 / cov[c * d + c]
+            root[c * d + c] = cov[c * d + c]
             for r in range(c + 1, d):
                 total = 0.0
                 for e in range(c, r):
                     total -= cov[r * d + e] * root[c * d + e]
-                root[c * d + r] = total / cov[r * d + r]
+                root[c * d + r] = total * cov[r * d + r]
         # V⁻¹ = L⁻ᵀ L⁻¹.
-        inverse = np.empty(dd)
         for r in range(d):
             for c in range(r + 1):
                 total = 0.0
@@ -138,7 +145,6 @@ def log_likelihood(
                 inverse[c * d + r] = total
         # half = V⁻¹ S, and slope = df V⁻¹ − V⁻¹ S V⁻¹, the derivative of −2 log-likelihood by V.
         trace = 0.0
-        half = np.empty(dd)
         for r in range(d):
             for c in range(d):
                 total = 0.0
@@ -147,7 +153,6 @@ def log_likelihood(
                 half[r * d + c] = total
             trace += half[r * d + r]
         value -= 0.5 * (df[s] * log_det + trace)
-        slope = np.empty(dd)
         for r in range(d):
             for c in range(r + 1):
                 total = df[s] * inverse[r * d + c]
@@ -196,8 +201,12 @@ def log_posterior(
     n_kinds, n_contrasts = contrasts.shape
     n_spread = 2 * n_contrasts
     n_corr = len(x) - n_sd - n_spread
-    sd = np.exp(x[:n_sd])
-    correlation = np.tanh(0.5 * x[n_sd : n_sd + n_corr])
+    # Loops, not operations on arrays: those take numba seconds more to compile.
+    sd, correlation = np.empty(n_sd), np.empty(n_corr)
+    for i in range(n_sd):
+        sd[i] = np.exp(x[i])
+    for c in range(n_corr):
+        correlation[c] = np.tanh(0.5 * x[n_sd + c])
     shift = np.zeros(2 * n_kinds)
     for s in range(2):
         for g in range(n_kinds):

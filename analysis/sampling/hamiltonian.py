@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 from valuebias.analysis.sampling.density import Posterior, log_posterior
 
@@ -19,6 +19,9 @@ _MAX_ENERGY_ERROR = 1000.0
 _TARGET_ACCEPTANCE = 0.85
 # Share of the SDs that try to jump at once, and how far, on the log scale.
 _JUMPING, _JUMP = 1 / 3, 1.5
+# Of the climb to the mode: its least curvature, its longest step, the gain that is not worth one,
+# how many steps without measuring the curvature, and how often that is measured.
+_FLAT, _FARTHEST, _NO_GAIN, _CLIMBS, _MOST_CURVATURES = 0.1, 2.0, 1e-4, 40, 20
 
 
 @dataclass
@@ -35,24 +38,23 @@ class Hamiltonian:
         cls, target: Posterior, start: Array, step: float = 0.4, fixed: tuple[int, ...] = ()
     ) -> Hamiltonian:
         """Find the mode from ``start`` and factor the inverse of the curvature there."""
-        free = np.ones(len(start))
-        free[list(fixed)] = 0
+        free = np.setdiff1d(np.arange(len(start)), np.array(fixed, dtype=np.intp))
 
-        def negative(x: Array) -> tuple[float, Array]:
-            value, gradient = target(x)
-            return -value, -gradient * free
+        def at(values: Array) -> Array:
+            x = start.copy()
+            x[free] = values
+            return x
 
-        mode = optimize.minimize(negative, start, jac=True, method="L-BFGS-B").x
-        h = 1e-4
-        eye = np.eye(len(mode))
-        curvature = np.array(
-            [(negative(mode + h * e)[1] - negative(mode - h * e)[1]) / (2 * h) for e in eye]
-        )
-        values, vectors = np.linalg.eigh(0.5 * (curvature + curvature.T))
+        def climbed(values: Array) -> tuple[float, Array]:
+            value, gradient = target(at(values))
+            return value, gradient[free]
+
+        top, values, vectors = _climb(climbed, start[free])
         # A flat direction has its prior's width: SD about one on the log scale. The root is the
         # symmetric one: it mixes parameters least, so that a long tail stays on an axis of its own.
-        root = vectors / np.sqrt(np.maximum(values, 1.0)) @ vectors.T
-        return cls(mode, root * np.outer(free, free), step, fixed)
+        root = np.zeros((len(start),) * 2)
+        root[np.ix_(free, free)] = vectors / np.sqrt(np.maximum(values, 1.0)) @ vectors.T
+        return cls(at(top), root, step, fixed)
 
     def moves(
         self, target: Posterior, x: Array, rng: np.random.Generator, n: int
@@ -116,6 +118,45 @@ class Hamiltonian:
         rate = 1.0 / np.sqrt(iteration + 5.0)
         log_step = np.log(self.step) + rate * (accept - _TARGET_ACCEPTANCE)
         self.step = float(np.clip(np.exp(log_step), 0.02, 1.0))
+
+
+def _climb(target: Callable[[Array], tuple[float, Array]], x: Array) -> tuple[Array, Array, Array]:
+    """Climb to the mode by Newton's method; returns it, and the curvature's values and vectors.
+
+    The curvature is measured anew after so many steps only, and learnt from the steps between
+    (BFGS): the density has few parameters, but measuring takes two evaluations for each.
+    """
+    value, gradient = target(x)
+    for _ in range(_MOST_CURVATURES):
+        values, vectors = _curvature(target, x)
+        # Away from the mode a direction may be flat, or curved the other way.
+        inverse = vectors / np.maximum(np.abs(values), _FLAT) @ vectors.T
+        for climbed in range(_CLIMBS):
+            step = inverse @ gradient
+            step *= min(1.0, _FARTHEST / np.abs(step).max())
+            while (gain := float(gradient @ step)) > _NO_GAIN:
+                new_value, new_gradient = target(x + step)
+                if new_value > value + 0.01 * gain:
+                    break
+                step /= 4
+            else:
+                if climbed:
+                    break
+                return x, values, vectors
+            change = gradient - new_gradient
+            x, value, gradient = x + step, new_value, new_gradient
+            if (bend := float(step @ change)) > 0:
+                left = np.eye(len(x)) - np.outer(step, change) / bend
+                inverse = left @ inverse @ left.T + np.outer(step, step) / bend
+    return x, *_curvature(target, x)
+
+
+def _curvature(target: Callable[[Array], tuple[float, Array]], x: Array) -> tuple[Array, Array]:
+    h = 1e-4
+    slopes = [target(x + e)[1] - target(x - e)[1] for e in h * np.eye(len(x))]
+    curvature = -np.array(slopes) / (2 * h)
+    values, vectors = np.linalg.eigh(0.5 * (curvature + curvature.T))
+    return values, vectors
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

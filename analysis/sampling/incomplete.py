@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,7 @@ from valuebias.analysis.sampling.completion import Completion, Gaps, sparse_marg
 from valuebias.analysis.sampling.density import Posterior
 from valuebias.analysis.sampling.hamiltonian import Hamiltonian
 from valuebias.analysis.sampling.nuts import VarianceDraws, start_point
+from valuebias.analysis.sampling.threads import Counter
 
 __all__ = [
     "CompletedDraws",
@@ -112,7 +112,7 @@ def sample_incomplete(
     states: SimpleQueue[Any] = SimpleQueue()
     for _ in range(cores):
         states.put(sampler.make_state())
-    counter = _Counter(progress, chains * (draws + tune))
+    counter = Counter(progress, chains * (draws + tune))
     # The matrices are small: BLAS threads would only get in the way of the chains' own.
     with (
         threadpool_limits(1, user_api="blas"),
@@ -168,22 +168,6 @@ def solvable_smoother(
     residual, v = list(components["residual"].index[0]), v.copy()
     v[residual] = np.maximum(v[residual], _LEAST_RESIDUAL * crossing.scale**2)
     return Smoother(crossing, components, coefficient_scales, v)
-
-
-class _Counter:
-    """Progress over threads, and the signal to stop them."""
-
-    def __init__(self, progress: Callable[[int, int], None] | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-        self._lock = Lock()
-        self.stop = False
-
-    def step(self) -> None:
-        """Count one iteration of any chain."""
-        with self._lock:  # so that no count is lost and the last to be told is the total
-            self._done += 1
-            if self._progress is not None and (self._done % 20 == 0 or self._done == self._total):
-                self._progress(self._done, self._total)
 
 
 class Sampler:
@@ -249,7 +233,7 @@ class Sampler:
         states: SimpleQueue[Any],
         tune: int,
         rng: np.random.Generator,
-        counter: _Counter,
+        counter: Counter,
     ) -> _Chain:
         """Run one chain in one of the ``states``."""
         state, draws = states.get(), len(out.x)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +13,7 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.sampling.density import Posterior
 from valuebias.analysis.sampling.hamiltonian import Hamiltonian
-from valuebias.analysis.sampling.native import native_model
+from valuebias.analysis.sampling.threads import interrupts_deferred
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -58,9 +55,12 @@ def sample_nuts(
     """Run nutpie's NUTS on the compiled density, along axes that suit it."""
     import nutpie
 
-    with _interrupts_deferred():
+    # Compiled on import, so not before it is needed.
+    from valuebias.analysis.sampling import native
+
+    with interrupts_deferred():
         target = _along_axes(posterior)
-        compiled = native_model(posterior, target.start, target.mode, target.axes)
+        compiled = native.native_model(posterior, target.start, target.mode, target.axes)
     sampler = nutpie.sample(
         target.through_python() if compiled is None else compiled,
         draws=draws,
@@ -137,26 +137,6 @@ def _along_axes(posterior: Posterior) -> _Target:
     if spread[-1] < _CORRELATED * spread[0]:
         return _Target(posterior)
     return _Target(posterior, kernel.mode, kernel.root)
-
-
-@contextmanager
-def _interrupts_deferred() -> Iterator[None]:
-    """Hold an interrupt back until the block has ended, then deliver it.
-
-    For numba's compiler: it calls back into Python through C, where an exception is printed and
-    dropped. Outside the main thread, which alone gets interrupts, nothing is done.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[tuple[Any, ...]] = []
-    before = signal.signal(signal.SIGINT, lambda *arguments: held.append(arguments))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held and callable(before):
-        before(*held[0])
 
 
 def _follow(sampler: Any, progress: Callable[[int, int], None] | None, total: int) -> Any:

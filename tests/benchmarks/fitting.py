@@ -3,10 +3,15 @@
     python tests/benchmarks/fitting.py                 # valuebias, and lme4 where Rscript is found
     python tests/benchmarks/fitting.py --bambi         # bambi too (pip install bambi); many minutes
     python tests/benchmarks/fitting.py --only big2     # one case
+    python tests/benchmarks/fitting.py --earlier --out tests/benchmarks/fitting.md   # minutes
 
 Each valuebias case runs in a process of its own with an empty compilation cache, so that the time
 is what a first-time user waits after import, and the peak memory is its own. Needs the released Big
 Two scores: set VALUEBIAS_DATA or be online.
+
+With --earlier the complete Big Two fit runs beside that of commit f713f0a, unpacked from the
+repository's history, round by round in processes of their own: processor seconds of the first fit
+(with the loading of all it needs), of the same with no compiled kernels on disk, and of later ones.
 """
 
 from __future__ import annotations
@@ -17,11 +22,53 @@ import os
 import platform
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from conditions import conditions
+from earlier_build import environment_of, unpack
+
+EARLIER = "f713f0a"
+BUILDS = {
+    "earlier": f"commit {EARLIER}, without bases and spreads",
+    "plain": "now, `base=None, spread=False`: the same model",
+    "usual": "now, with bases and spreads",
+}
+PACKAGES = {"numba": "numba", "numpy": "numpy"}
+# Once more with the headline, as its R-hat and effective sample sizes are part of the wait.
+TIMED = {
+    "first": "first fit of a process",
+    "compiled": "the same, kernels to be compiled",
+    "fit": "later fits",
+    "headline": "later fits with headline",
+}
+FIT = """
+import json, os, sys, time, warnings
+import valuebias
+warnings.simplefilter("ignore")
+options, later = json.loads(sys.argv[1]), int(sys.argv[2])
+data = valuebias.datasets.load("christian2026-big2")
+out = {"first": 0.0, "fit": [], "headline": []}
+for seed in range(1, later + 2):
+    start = time.process_time()
+    fit = valuebias.fit(data, draws=1000, chains=4, seed=seed, progress=False, **options)
+    fitted = time.process_time() - start
+    str(fit.headline())
+    said = time.process_time() - start
+    if seed == 1:
+        out["first"] = fitted
+    else:
+        out["fit"].append(fitted)
+        out["headline"].append(said)
+for name, table in (("contrasts", fit.contrasts()), ("others", fit.summary())):
+    out[name] = [float(table[kind].min()) for kind in ("ess_bulk", "ess_tail")]
+print(json.dumps(out))
+"""
 
 CASES = {
     "big2": "Big Two scores, 142,020, complete",
@@ -37,8 +84,17 @@ def main() -> None:
     parser.add_argument("--only", choices=[*CASES, "lme4", "bambi"], action="append")
     parser.add_argument("--bambi", action="store_true", help="run bambi too")
     parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--earlier", action="store_true", help="beside an earlier commit instead")
+    parser.add_argument("--rounds", type=int, default=5, help="of --earlier")
+    parser.add_argument("--out", type=Path, help="write the table of --earlier here, too")
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.earlier:
+        text = beside_earlier(args.rounds)
+        sys.stdout.write(text)
+        if args.out:
+            args.out.write_text(text, encoding="utf-8")
+        return
     if args.case:
         sys.stdout.write(json.dumps(run_case(args.case)) + "\n")
         return
@@ -51,6 +107,62 @@ def main() -> None:
     sys.stdout.write(table(results))
     if args.json:
         args.json.write_text(json.dumps({"machine": machine(), "results": results}, indent=1))
+
+
+def beside_earlier(rounds: int) -> str:
+    """Fit with each build in turn; lay out medians and their ratios to the earlier build's."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if not unpack(folder, EARLIER):
+            return f"skipped: this is no repository with the commit {EARLIER}\n"
+        compiled = {build: run_build(build, folder, later=0)["first"] for build in BUILDS}
+        load, made = [os.getloadavg()[0]], []
+        for _ in range(rounds):
+            made.append({build: run_build(build, folder, later=3) for build in BUILDS})
+            load.append(os.getloadavg()[0])
+    for one in made:
+        for build, result in one.items():
+            result["compiled"] = compiled[build]
+            for key in ("fit", "headline"):
+                result[key] = statistics.median(result[key])
+    about = conditions("python tests/benchmarks/fitting.py --earlier", PACKAGES)
+    lines = [
+        f"{about}, load {min(load):.1f} to {max(load):.1f}: the Big Two scores, 142,020, 4 chains "
+        f"× 1000 draws. Processor seconds, medians of {rounds} rounds (of one, where kernels are "
+        "to be compiled), in brackets the median ratio to the earlier commit within a round; "
+        "smallest effective sample sizes, bulk and tail, over contrasts and over SDs, correlations "
+        "and means, medians.",
+        "",
+        f"| build | {' | '.join(TIMED.values())} | ESS of contrasts | ESS of others |",
+        "|---" * (len(TIMED) + 3) + "|",
+    ]
+    for build, title in BUILDS.items():
+        cells = []
+        for key in TIMED:
+            middle = statistics.median(one[build][key] for one in made)
+            ratio = statistics.median(one[build][key] / one["earlier"][key] for one in made)
+            cells.append(f"{middle:.2f} (×{ratio:.2f})")
+        for key in ("contrasts", "others"):
+            sizes = zip(*(one[build][key] for one in made), strict=True)
+            cells.append(", ".join(f"{statistics.median(size):.0f}" for size in sizes))
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def run_build(build: str, folder: Path, *, later: int) -> dict[str, object]:
+    """Fit in a fresh process of a build, whose kernels stay in its own part of the folder."""
+    options = {"base": None, "spread": False} if build == "plain" else {}
+    environment = environment_of(folder / "earlier" if build == "earlier" else None)
+    environment["NUMBA_CACHE_DIR"] = str(folder / f"kernels of {build}")
+    done = subprocess.run(
+        [sys.executable, "-c", FIT, json.dumps(options), str(later)],
+        cwd=folder,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def machine() -> dict[str, object]:
@@ -93,8 +205,6 @@ def run_case(name: str) -> dict[str, object]:
         gaps = np.random.default_rng(1).random(data["score"].shape) < 0.1
         data = data.assign(score=data["score"].where(~gaps))
     valuebias.fit  # noqa: B018 - loads the fitting code, so that imports are not timed
-    import nutpie  # noqa: F401
-
     start = time.perf_counter()
     fit = valuebias.fit(data, seed=1, progress=False)
     wall = time.perf_counter() - start

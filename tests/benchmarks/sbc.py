@@ -32,7 +32,7 @@ from uniformity import make_bands
 from valuebias._core.atomic import atomic_path
 
 FILE = "sbc.jsonl"
-PACKAGES = {"nutpie": "nutpie", "numpy": "NumPy"}
+PACKAGES = {"numpy": "NumPy"}
 PROB = 0.95
 
 

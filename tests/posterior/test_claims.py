@@ -20,7 +20,10 @@ from valuebias._core.manuscripts import Passage, WrittenNumber, read_passages
 from valuebias.posterior.claim_verdicts import FAULTS, Judge
 from valuebias.posterior.claims import describe
 
-SETTINGS = {"draws": 1000, "tune": 400, "chains": 2, "seed": 3, "progress": False}
+# Numbers below are those of the draws of this sampler.
+SETTINGS = {
+    "draws": 1000, "tune": 400, "chains": 2, "seed": 3, "sampler": "nutpie", "progress": False,
+}  # fmt: skip
 MINUS = "−"
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fit", "fit"]
 
-_SAMPLERS = ("nutpie", "pymc")
+_SAMPLERS = ("hmc", "nutpie", "pymc")
 
 
 class _NotGiven:
@@ -62,7 +62,7 @@ def fit(
     tune: int | None = None,
     chains: int = 4,
     seed: int | None = None,
-    sampler: str = "nutpie",
+    sampler: str = "hmc",
     prereg: str | PathLike[str] | Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Fit:
@@ -116,14 +116,17 @@ def fit(
     draws : int, default 1000
         Posterior draws per chain.
     tune : int, optional
-        Tuning steps per chain; 600 for complete crossings and 200 for incomplete ones if not given.
+        Tuning steps per chain; if not given 300 for complete crossings (600 for ``"nutpie"`` and
+        ``"pymc"``) and 200 for incomplete ones.
     chains : int, default 4
         Number of chains.
     seed : int, optional
         Makes the draws repeatable. Drawn at random and recorded if not given.
-    sampler : {"nutpie", "pymc"}, default "nutpie"
-        The NUTS implementation. Both sample the same posterior; ``"pymc"`` samples ``fit.model``
-        itself and takes longer to start. Only ``"nutpie"`` where `family` or `residual` is given.
+    sampler : {"hmc", "nutpie", "pymc"}, default "hmc"
+        Who samples the variances of a complete crossing: the package's own Hamiltonian Monte
+        Carlo, or the No-U-Turn samplers of nutpie or PyMC. All sample the same posterior;
+        ``"pymc"`` samples ``fit.model`` itself and takes longest, and not where
+        `family` or `residual` is given.
     prereg : path or mapping, optional
         A preregistered analysis, as a YAML file or a mapping: any of `formula`, `outcome`, `words`,
         `base`, `spread`, `family`, `residual`, `prior` and `contrast`; ``pair``, the families to

@@ -34,9 +34,10 @@ from valuebias.schema import model_table, validate
 
 __all__ = ["estimate", "refit"]
 
-# Tuning steps by whether the crossing is complete: completion starts from the mode's curvature and
-# has less to learn.
-_TUNE = {True: 600, False: 200}
+# Tuning steps: the package's own sampler and completion start from the mode's curvature and have
+# less to learn.
+_TUNE = {"hmc": 300, "nutpie": 600, "pymc": 600}
+_TUNE_INCOMPLETE = 200
 _SAMPLER = ("draws", "tune", "chains", "seed", "sampler")
 
 
@@ -71,7 +72,8 @@ def estimate(
     notes = consequences(crossing) + reading_notes(model_table(data))
     notes += plain_fit_notes(crossing.design)
     if numbers["tune"] is None:
-        numbers["tune"] = _TUNE[crossing.complete and plain]
+        whole = crossing.complete and plain
+        numbers["tune"] = _TUNE[numbers["sampler"]] if whole else _TUNE_INCOMPLETE
     with progress_bar("sampling", shown=progress) as advance:
         groups = sample(problem, Settings(**numbers), advance)
     settings = {

@@ -35,7 +35,7 @@ __all__ = ["CHOICES", "Multiverse", "multiverse"]
 
 CHOICES = ("outcome", "formula", "base", "words", "lexicon", "prompts", "prior")
 _NUMBERS = ("mean", "sd", "lower", "upper", "p_direction", "p_rope")
-_SAMPLER = {"draws": 500, "tune": None, "chains": 2, "sampler": "nutpie"}
+_SAMPLER = {"draws": 500, "tune": None, "chains": 2, "sampler": "hmc"}
 _PROB = 0.9
 _OTHER = "does not compare these: "
 _PARTS = ("form", "variable", "first", "second", "framing")

@@ -71,7 +71,7 @@ def refit_without(problem: Problem, unit: Unit, seed: int) -> LeftOutFit:
     else:
         reduced = without_models(problem, np.array(unit.models, dtype=np.intp))
     draws = max(_DRAWS, _DRAWS_A_PARAMETER * reduced.posterior(reduced.strata).n_dim)
-    sampled = sample_variances(reduced, Settings(draws, _TUNE, _CHAINS, seed, "nutpie"), None)
+    sampled = sample_variances(reduced, Settings(draws, _TUNE, _CHAINS, seed, "hmc"), None)
     every = np.arange(_CHAINS * draws)
     if not isinstance(sampled, CompletedDraws):
         return LeftOutFit(reduced, sampled, every, seed)

@@ -36,6 +36,11 @@ _WORKS = {
         "framework in Python. PeerJ Computer Science 9, e1516.",
         "https://doi.org/10.7717/peerj-cs.1516",
     ),
+    "hmc": Reference(
+        "Neal (2011). MCMC using Hamiltonian dynamics. Handbook of Markov Chain Monte Carlo, "
+        "113–162.",
+        "https://arxiv.org/abs/1206.1901",
+    ),
     "nuts": Reference(
         "Hoffman & Gelman (2014). The No-U-Turn Sampler. Journal of Machine Learning Research "
         "15, 1593–1623.",
@@ -237,10 +242,13 @@ def _sampling(fit: Posterior) -> str:
         else "Each score was taken as the sum of a value with the variance of the most precise and "
         "of independent noise, both drawn by data augmentation, which leaves the posterior exact"
     )
-    sampler = "nutpie" if spec["sampler"] == "nutpie" else "PyMC"
+    named = {
+        "nutpie": "the No-U-Turn sampler (Hoffman & Gelman 2014) of nutpie",
+        "pymc": "the No-U-Turn sampler (Hoffman & Gelman 2014) of PyMC",
+        "hmc": "Hamiltonian Monte Carlo (Neal 2011)",
+    }[_sampler(fit)]
     how = (
-        f"The model is written in PyMC (Abril-Pla et al. 2023) and was sampled by the No-U-Turn "
-        f"sampler (Hoffman & Gelman 2014) of {sampler}"
+        f"The model is written in PyMC (Abril-Pla et al. 2023) and was sampled by {named}"
         if plain
         else "Sampling alternated Gibbs steps, slice sampling (Neal 2003) and Hamiltonian steps"
     )
@@ -248,9 +256,15 @@ def _sampling(fit: Posterior) -> str:
         f"{path}; the effects were then drawn from their exact conditional posterior. {how}: "
         f"{spec['chains']} chains of {spec['draws']} draws after {spec['tune']} tuning steps, seed "
         f"{spec['seed']}. Convergence was judged by split R-hat and effective sample sizes of the "
-        "contrasts (Vehtari et al. 2021) as computed by ArviZ (Kumar et al. 2019). Intervals are "
+        "contrasts (Vehtari et al. 2021), computed as by ArviZ (Kumar et al. 2019). Intervals are "
         "equal-tailed."
     )
+
+
+def _sampler(fit: Posterior) -> str:
+    """Name what sampled the variances; of incomplete crossings nothing else can."""
+    asked = fit.settings["sampler"] if fit.settings["path"] == "complete" else "hmc"
+    return asked if asked in ("nutpie", "pymc") else "hmc"
 
 
 def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Reference, ...]:
@@ -258,7 +272,8 @@ def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Refer
     if fit is None:
         return (_CHRISTIAN, _WORKS["okabe"])
     noise = fit.problem.noise
-    sampled = ["pymc", "nuts", *(["nutpie"] if fit.settings["sampler"] == "nutpie" else [])]
+    samplers = {"hmc": ["hmc"], "nutpie": ["nuts", "nutpie"], "pymc": ["nuts"]}
+    sampled = ["pymc", *samplers[_sampler(fit)]]
     used = [*(sampled if noise.plain else ["slice"]), *(["t"] if noise.student else []), "rhat",
             "arviz", *(["loo"] if prediction and noise.plain else []), "lkj", "barr",
             "okabe"]  # fmt: skip
@@ -300,7 +315,7 @@ def fit_settings(fit: Posterior) -> str:
         "words": None, "base": "base", "spread": None, "family": "gaussian", "residual": None,
     }  # fmt: skip
     settings |= {name: spec[name] for name in usual if spec[name] != usual[name]}
-    if spec["sampler"] != "nutpie":
+    if spec["sampler"] != "hmc":
         settings["sampler"] = spec["sampler"]
     if fit.contrast:
         settings["contrast"] = fit.contrast

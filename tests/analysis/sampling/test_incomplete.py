@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-from dense import Dense, Theta, make_problem
-from scipy import linalg, special, stats
+from dense import make_problem
+from importance import Weighted, weighted_points
 
 from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.estimands.effects import make_margins
@@ -33,20 +33,26 @@ def run(problem: Problem, **numbers: int) -> CompletedDraws:
     return sample_incomplete(sampler, progress=None, **settings)  # type: ignore[arg-type]
 
 
+@cache
+def drawn(gaps: str) -> CompletedDraws:
+    return run(make_problem(**SMALL, missing=GAPS[gaps]))
+
+
+@cache
+def points(gaps: str) -> Weighted:
+    return weighted_points(make_problem(**SMALL, missing=GAPS[gaps]))
+
+
 @pytest.mark.once
-@pytest.mark.parametrize("gaps", [SCATTERED, WHOLE], ids=["scattered gaps", "whole rows"])
+@pytest.mark.parametrize("gaps", ["scattered", "whole"])
 def test_the_variances_have_their_posterior_given_the_observed_cells(gaps) -> None:
     """Importance sampling from the dense density of the observed cells says what they should be."""
-    problem = make_problem(**SMALL, missing=gaps)
-    draws = run(problem).variances.sd[..., 0]
+    draws = drawn(gaps).variances.sd[..., 0]
     flat = np.log(draws.reshape(-1, draws.shape[-1]))
+    ess = points(gaps).ess
+    assert ess > 400, ess
 
-    x, weight = weighted_points(problem, flat, n=2500)
-    ess = 1 / (weight**2).sum()
-    assert ess > 250, ess
-
-    mean = weight @ x
-    sd = np.sqrt(weight @ (x - mean) ** 2)
+    mean, sd = points(gaps).moments()
     # Both sides' Monte-Carlo error, for some 300 effective draws on ours.
     assert np.abs((flat.mean(axis=0) - mean) / sd).max() < 4.5 * np.sqrt(1 / ess + 1 / 300)
     assert np.abs(np.log(flat.std(axis=0) / sd)).max() < 0.25
@@ -58,11 +64,13 @@ def test_the_variances_have_their_posterior_given_the_observed_cells(gaps) -> No
 def test_an_iteration_leaves_the_posterior_as_it_is(gaps, exact) -> None:
     """From points that have the posterior, by the dense density, it must lead to such points."""
     problem = make_problem(**SMALL, missing=GAPS[gaps])
-    x, weight = points_of_the_posterior(gaps)
+    rng = np.random.default_rng(8)
+    few = points(gaps).fewer(600, rng)
+    assert few.ess > 300, few.ess
+    x, weight = few.x, few.weight
     sampler = Sampler(
         problem.crossing, problem.components, problem.posterior, problem.coefficient_scales
     )
-    rng = np.random.default_rng(8)
     state = Completion(sampler.gaps)
     kernel = None
     after = np.empty_like(x)
@@ -80,64 +88,6 @@ def test_an_iteration_leaves_the_posterior_as_it_is(gaps, exact) -> None:
     for change in (after - x, after**2 - x**2, (after < -2.0) * 1.0 - (x < -2.0)):
         error = np.sqrt((weight**2) @ change**2)
         assert (np.abs(weight @ change) < 4.2 * error + 1e-12).all()
-
-
-@cache
-def points_of_the_posterior(gaps: str) -> tuple[np.ndarray, np.ndarray]:
-    problem = make_problem(**SMALL, missing=GAPS[gaps])
-    # Where few cells are observed chains seldom reach the small SDs, which proposals need.
-    draws = run(problem, draws=4000 if gaps == "most" else 250).variances.sd[..., 0]
-    x, weight = weighted_points(problem, np.log(draws.reshape(-1, draws.shape[-1])), n=1500)
-    assert 1 / (weight**2).sum() > 150
-    return x, weight
-
-
-def weighted_points(problem: Problem, flat: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points and weights that have the posterior of the log SDs, whatever the draws ``flat`` have.
-
-    The draws, spread by wide ts, as proposal; were they wrong, the weights would put it right.
-    """
-    rng = np.random.default_rng(41)
-    centres = flat[rng.choice(len(flat), 500, replace=False)]
-    kernel = stats.multivariate_t(np.zeros(flat.shape[1]), 0.5 * np.cov(flat.T), df=8, seed=rng)
-    x = centres[rng.integers(500, size=n)] + kernel.rvs(n)
-    log_proposal = special.logsumexp(kernel.logpdf(x[:, None] - centres), axis=1)
-    scales = problem.posterior(problem.strata).scales
-    parts = projected_components(problem)
-    target = np.array([observed_log_posterior(parts, row, scales) for row in x])
-    log_weight = target - log_proposal
-    weight = np.exp(log_weight - log_weight.max())
-    return x, weight / weight.sum()
-
-
-def projected_components(problem: Problem) -> tuple[np.ndarray, ...]:
-    """Observed cells free of levels, and each component's covariance of them at SD one."""
-    names = problem.components.names
-    dense = Dense(
-        problem, Theta(problem.components, np.ones((len(names), 1)), np.empty(0), np.ones((2, 1)))
-    )
-    basis, seen = dense.free_of_levels()
-
-    def project(covariance: np.ndarray) -> np.ndarray:
-        return basis.T @ covariance[np.ix_(seen, seen)] @ basis
-
-    parts = np.array([project(dense.component(name)) for name in names])
-    return basis.T @ problem.crossing.y.ravel()[seen], project(dense.coefficients), parts
-
-
-def observed_log_posterior(
-    projected: tuple[np.ndarray, ...], x: np.ndarray, scales: np.ndarray
-) -> float:
-    y, fixed, parts = projected
-    sd = np.exp(x)
-    try:
-        root = np.linalg.cholesky(fixed + np.tensordot(sd**2, parts, 1))
-    except np.linalg.LinAlgError:
-        return -np.inf  # SDs a factor of 10⁷ apart: far out in a tail
-    z = linalg.solve_triangular(root, y, lower=True)
-    # Half-normal, but for a constant.
-    prior = x.sum() - 0.5 * ((sd / scales) ** 2).sum()
-    return float(prior - np.log(np.diag(root)).sum() - 0.5 * z @ z)
 
 
 @pytest.mark.once
@@ -158,10 +108,9 @@ def test_one_missing_cell_changes_little() -> None:
 def test_gibbs_and_exact_redraws_sample_the_same_posterior(monkeypatch) -> None:
     import valuebias.analysis.sampling.incomplete as module
 
-    problem = make_problem(**SMALL, missing=SCATTERED)
-    gibbs = run(problem, draws=800).variances.sd
+    gibbs = drawn("scattered").variances.sd
     monkeypatch.setattr(module, "_MANY_SPARSE", -1.0)
-    exact = run(problem, draws=800, seed=6).variances.sd
+    exact = run(make_problem(**SMALL, missing=SCATTERED), draws=800, seed=6).variances.sd
     a, b = (np.log(v).reshape(-1, v.shape[2]) for v in (gibbs, exact))
     assert np.abs((a.mean(axis=0) - b.mean(axis=0)) / b.std(axis=0)).max() < 0.3
 
@@ -187,22 +136,24 @@ def test_of_very_many_words_some_draws_alone_are_kept(monkeypatch) -> None:
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("gaps", [SCATTERED, WHOLE], ids=["scattered gaps", "whole rows"])
+@pytest.mark.parametrize("gaps", ["scattered", "whole"])
 def test_cubes_completed_afterwards_have_the_margins_that_draws_brought_home(gaps) -> None:
     """Both are of the missing cells' posterior, though not of the same completions."""
-    problem = make_problem(**SMALL, missing=gaps)
+    problem = make_problem(**SMALL, missing=GAPS[gaps])
     crossing, components = problem.crossing, problem.components
-    draws = run(problem, draws=400)
+    draws = drawn(gaps)
+    np.testing.assert_array_equal(draws.rest_of, np.arange(2000))
     variances = draws.variances
     v = components.variances(variances.sd, variances.correlation, variances.spread)
-    cubes = problem.completed_cubes(v.reshape(800, -1), np.random.default_rng(3))
+    some = slice(None, None, 2)  # a cube takes longer than a draw
+    cubes = problem.completed_cubes(v.reshape(2000, -1)[some], np.random.default_rng(3))
     found, seen = [], crossing.observed
     for cube in cubes:
         np.testing.assert_array_equal(cube[seen], crossing.y[seen])
         found.append(make_margins(crossing, make_tables(crossing, cube)))
     for name in ("on_axes", "rest"):
-        brought = getattr(draws.margins, name).reshape(800, -1)
-        again = np.array([getattr(one, name) for one in found]).reshape(800, -1)
+        brought = getattr(draws.margins, name)[some].reshape(1000, -1)
+        again = np.array([getattr(one, name) for one in found]).reshape(1000, -1)
         spread = again.std(axis=0)
         known = spread < 1e-6
         np.testing.assert_allclose(brought[:, known], again[:, known], atol=1e-5)

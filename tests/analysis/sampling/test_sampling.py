@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -15,25 +16,32 @@ import pytest
 from dense import GROUPED, make_problem, packed_of, posterior_of
 
 from valuebias.analysis.hierarchical import Problem, Settings, sample
-from valuebias.analysis.sampling.native import native_model
-from valuebias.analysis.sampling.nuts import sample_nuts, sample_pymc, start_point
+from valuebias.analysis.sampling import native as of_nutpie
+from valuebias.analysis.sampling.hmc import _density, _Space, sample_hmc
+from valuebias.analysis.sampling.nuts import VarianceDraws, sample_nuts, sample_pymc, start_point
 from valuebias.analysis.sampling.pymc_model import build_model
 
-FOREVER = Settings(draws=500_000, tune=100, chains=2, seed=1, sampler="nutpie")
 GAPS = {"complete": [], "incomplete": [(0, 0, 1), (2, 3, 4)]}
+WAYS = [("complete", "hmc"), ("complete", "nutpie"), ("incomplete", "hmc")]
+OURS = {"hmc": sample_hmc, "nutpie": sample_nuts}
 
 
-def nuts(problem: Problem, **numbers: int):
+def forever(sampler: str) -> Settings:
+    return Settings(draws=500_000, tune=100, chains=2, seed=1, sampler=sampler)
+
+
+def drawn(problem: Problem, sampler: str = "hmc", **numbers: int) -> VarianceDraws:
     settings = {"draws": 1000, "tune": 400, "chains": 2, "seed": 3, "cores": 2, **numbers}
-    return sample_nuts(posterior_of(problem), progress=None, **settings)  # type: ignore[arg-type]
+    return OURS[sampler](posterior_of(problem), progress=None, **settings)  # type: ignore[operator]
 
 
-def test_pymc_and_nutpie_sample_the_same_posterior() -> None:
+@pytest.mark.parametrize("sampler", OURS)
+def test_pymc_samples_the_same_posterior(sampler: str) -> None:
     problem = make_problem()
     model = build_model(problem.crossing, problem.components, problem.prior, packed_of(problem))
     logging.getLogger("pymc").setLevel(logging.ERROR)
     theirs = sample_pymc(model, draws=1000, tune=400, chains=2, seed=3, cores=2)
-    ours = nuts(problem)
+    ours = drawn(problem, sampler)
     for name in ("sd", "correlation"):
         a, b = (np.asarray(getattr(d, name)).reshape(2000, -1) for d in (ours, theirs))
         error = np.sqrt((a.var(axis=0) + b.var(axis=0)) / 300)
@@ -41,11 +49,61 @@ def test_pymc_and_nutpie_sample_the_same_posterior() -> None:
         assert np.abs(np.log(a.std(axis=0) / b.std(axis=0))).max() < 0.35, name
 
 
-def test_a_seed_repeats_the_draws_however_many_cores_there_are() -> None:
+@pytest.mark.parametrize("case", [{}, *GROUPED.values()], ids=str)
+def test_the_sampler_moves_in_the_density_that_is_meant(case: dict[str, object]) -> None:
+    # Log-density and gradient at points of any sign against the posterior's own and differences.
+    posterior = posterior_of(make_problem(**case))  # type: ignore[arg-type]
+    space = _Space.around_mode(posterior)
+    n_sd = len(posterior.scales)
+    rng = np.random.default_rng(1)
+
+    def density(u: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+        return _density(u, *space.arguments, posterior.arguments)
+
+    for _ in range(5):
+        u = space.centre + 2 * space.scale * rng.standard_normal(posterior.n_dim)
+        x, value, gradient = density(u)
+        sd = np.exp(space.log_unit) * np.abs(np.sinh(u[:n_sd]))
+        np.testing.assert_allclose(np.exp(x[:n_sd]), sd, rtol=1e-12)
+        stretched = np.log(np.abs(1 / np.tanh(u[:n_sd]))).sum()
+        assert value == pytest.approx(posterior(x)[0] + stretched, rel=1e-12)
+        steps = 1e-6 * np.eye(len(u))
+        slopes = [(density(u + h)[1] - density(u - h)[1]) / 2e-6 for h in steps]
+        np.testing.assert_allclose(gradient, slopes, rtol=1e-5, atol=1e-4)
+
+
+def test_the_density_is_smooth_where_a_standard_deviation_passes_zero() -> None:
+    posterior = posterior_of(make_problem())
+    space = _Space.around_mode(posterior)
+    assert space.arguments[1] > 0  # with a correlation that turns its sign there
+
+    def at(first: float) -> tuple[float, np.ndarray]:
+        u = space.centre.copy()
+        u[0] = first
+        _, value, gradient = _density(u, *space.arguments, posterior.arguments)
+        return value, gradient
+
+    values = np.array([at(first)[0] for first in (-2e-4, -1e-4, 0.0, 1e-4, 2e-4)])
+    assert np.isfinite(values).all()
+    np.testing.assert_allclose(np.diff(values, n=3), 0, atol=1e-6)
+    np.testing.assert_allclose(at(-1e-7)[1], at(1e-7)[1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", OURS)
+def test_a_seed_repeats_the_draws_however_many_cores_there_are(sampler: str) -> None:
     problem = make_problem()
-    one, two = (nuts(problem, draws=20, tune=30, cores=c) for c in (1, 2))
+    one, two = (drawn(problem, sampler, draws=20, tune=30, cores=c) for c in (1, 2))
     np.testing.assert_array_equal(one.sd, two.sd)
-    assert not np.array_equal(one.sd, nuts(problem, draws=20, tune=30, seed=4).sd)
+    assert not np.array_equal(one.sd, drawn(problem, sampler, draws=20, tune=30, seed=4).sd)
+
+
+@pytest.mark.parametrize("tune", [1, 2, 7, 150])
+def test_any_number_of_tuning_steps_will_do(tune: int) -> None:
+    problem = make_problem()
+    found = drawn(problem, draws=250, tune=tune)
+    assert found.sd.shape[:2] == (2, 250)
+    assert np.isfinite(found.sd).all()
+    assert len(np.unique(found.sd[0, :, 0, 0])) > 50
 
 
 @pytest.mark.parametrize("case", [{}, GROUPED["bases of families with spreads"]], ids=str)
@@ -58,10 +116,10 @@ def test_the_native_density_gives_the_draws_of_the_one_in_python(
     problem = make_problem(**case)  # type: ignore[arg-type]
     for limit in (np.inf, 0.0):
         monkeypatch.setattr(sampling, "_CORRELATED", limit)
-        native = nuts(problem, draws=10, tune=10)
+        native = drawn(problem, "nutpie", draws=10, tune=10)
         with monkeypatch.context() as patch:
-            patch.setattr(sampling, "native_model", lambda *_: None)
-            python = nuts(problem, draws=10, tune=10)
+            patch.setattr(of_nutpie, "native_model", lambda *_: None)
+            python = drawn(problem, "nutpie", draws=10, tune=10)
         for name in ("sd", "correlation", "spread"):
             np.testing.assert_allclose(
                 getattr(native, name), getattr(python, name), rtol=1e-4, err_msg=name
@@ -70,12 +128,14 @@ def test_the_native_density_gives_the_draws_of_the_one_in_python(
 
 def test_this_nutpie_takes_the_native_density() -> None:
     posterior = posterior_of(make_problem())
-    assert native_model(posterior, lambda _: start_point(posterior)) is not None
+    assert of_nutpie.native_model(posterior, lambda _: start_point(posterior)) is not None
 
 
-def test_statistics_are_numbers_by_chain_and_draw() -> None:
-    stats = nuts(make_problem(), draws=20, tune=30).stats
-    assert "diverging" in stats
+@pytest.mark.parametrize("sampler", OURS)
+def test_statistics_are_numbers_by_chain_and_draw(sampler: str) -> None:
+    stats = drawn(make_problem(), sampler, draws=20, tune=30).stats
+    assert stats["diverging"].dtype == bool
+    assert {"energy", "n_steps", "step_size"} <= set(stats)
     assert {v.dims for v in stats.data_vars.values()} == {("chain", "draw")}
     assert {v.dtype.kind for v in stats.data_vars.values()} <= set("bf")
 
@@ -95,36 +155,40 @@ def assert_idle() -> None:
     raise AssertionError("something still runs")
 
 
-@pytest.mark.parametrize("gaps", GAPS)
+@pytest.mark.parametrize(("gaps", "sampler"), WAYS)
 @pytest.mark.parametrize("progress", [None, lambda done, total: None], ids=["silent", "shown"])
-def test_control_c_stops_the_chains(gaps: str, progress: Callable[[int, int], None]) -> None:
+def test_control_c_stops_the_chains(
+    gaps: str, sampler: str, progress: Callable[[int, int], None]
+) -> None:
     problem = make_problem(missing=GAPS[gaps])
+    # Kernels are compiled before: a compiler cannot be stopped.
+    sample(problem, replace(forever(sampler), draws=4, tune=2), None)
     timer = interrupt_after(0.7)
     start = time.perf_counter()
     # Held, as a notebook does: what it refers to must not keep a sampler going.
     with pytest.raises(KeyboardInterrupt) as held:
-        sample(problem, FOREVER, progress)
+        sample(problem, forever(sampler), progress)
     assert time.perf_counter() - start < 10
     timer.join()
     assert_idle()
     assert held.traceback
 
 
-@pytest.mark.parametrize("gaps", GAPS)
-def test_an_interrupt_in_the_progress_callback_stops_the_chains(gaps: str) -> None:
+@pytest.mark.parametrize(("gaps", "sampler"), WAYS)
+def test_an_interrupt_in_the_progress_callback_stops_the_chains(gaps: str, sampler: str) -> None:
     def progress(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as held:
-        sample(make_problem(missing=GAPS[gaps]), FOREVER, progress)
+        sample(make_problem(missing=GAPS[gaps]), forever(sampler), progress)
     assert_idle()
     assert held.traceback
 
 
 def test_progress_is_told_from_nothing_to_everything() -> None:
-    settings = Settings(draws=30, tune=20, chains=2, seed=1, sampler="nutpie")
-    for gaps in GAPS.values():
+    for gaps, sampler in WAYS:
         told: list[tuple[int, int]] = []
-        sample(make_problem(missing=gaps), settings, lambda *at, told=told: told.append(at))
+        settings = Settings(draws=30, tune=20, chains=2, seed=1, sampler=sampler)
+        sample(make_problem(missing=GAPS[gaps]), settings, lambda *at, told=told: told.append(at))
         assert told[-1] == (100, 100)
         assert {total for _, total in told} == {100}
