@@ -292,6 +292,49 @@ def test_only_what_is_damaged_is_written_again(
 
 
 @scoring
+@pytest.mark.parametrize("what", ["a model", "the prompts", "the words"])
+def test_a_block_of_another_store_is_not_taken_for_one_of_this(
+    stores: Path, models: list[Model], tmp_path: Path, what: str
+) -> None:
+    """Of the same shape, at the same place, with the mark that vouches for it."""
+    others: dict[str, Any] = {
+        "the prompts": {"prompts": {**PROMPTS, "worst": {**PROMPTS["worst"], "text": "Worst?"}}},
+        "the words": {"lexicon": ["love", "power", "truth"]},
+    }
+    other = tmp_path / "other.zarr"
+    score(models[::-1] if what == "a model" else models, other, **others.get(what, {}))
+    store = Path(shutil.copytree(stores / "words.zarr", tmp_path / "x.zarr"))
+    pieces = ("score/0.0.0", "token_logprob/0.0.0.0", "score/.finished.0.0.0")
+    for name in pieces:
+        shutil.copy(other / name, store / name)
+
+    assert named(store) == [("score/.finished.0.0.0", "damaged")]
+    with pytest.raises(ValueBiasError, match="copied from another store"):
+        valuebias.read(store)
+    with pytest.warns(ValueBiasWarning, match="is damaged: 1 of 1 blocks"):
+        score(models, store)
+    for name in pieces:
+        assert (store / name).read_bytes() == (stores / "words.zarr" / name).read_bytes()
+
+    shutil.copy(other / ".zmetadata", store / ".zmetadata")
+    note = "seems to be the record of another store"
+    assert note in " ".join(valuebias.check(store).notes)
+
+
+@scoring
+def test_marks_of_earlier_versions_which_name_no_owner_are_read(
+    stores: Path, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(stores / "words.zarr", tmp_path / "x.zarr"))
+    for mark in store.glob("score/.finished.*"):
+        content = json.loads(mark.read_bytes())
+        assert len(content.pop("of")) == 64
+        mark.write_text(json.dumps(content))
+    assert valuebias.check(store).is_whole
+    xr.testing.assert_identical(valuebias.read(store), valuebias.read(stores / "words.zarr"))
+
+
+@scoring
 def test_the_scores_of_a_model_that_are_gone_are_named(stores: Path, tmp_path: Path) -> None:
     store = Path(shutil.copytree(stores / "tokens.zarr", tmp_path / "x.zarr"))
     shutil.rmtree(store / "two")
@@ -310,6 +353,10 @@ def test_of_a_block_it_says_of_which_model(stores: Path, tmp_path: Path) -> None
     assert told.exit_code == 1
     assert "damaged: score/1.0.0 (scores of 'two')" in told.output
     assert "What to do: Run the same `valuebias score" in told.output
+    told = run("check", tmp_path / "nowhere.nc", store)
+    assert told.exit_code == 1
+    assert "no file or folder" in told.stderr
+    assert "damaged: score/1.0.0" in told.stdout, "what follows is looked at, too"
     told = run("check", store, "--json")
     assert told.exit_code == 1
     (found,) = json.loads(told.output)

@@ -308,10 +308,12 @@ class TestFit:
             assert ours[name].default == theirs[name].default, name
 
     def test_result_as_json(self, run: Run, scores_file: Path, tmp_path: Path) -> None:
-        options = ["--draws", 200, "--chains", 2, "--seed", 1, "--out", "new/fit.nc", "--json"]
+        options = ["--draws", 200, "--tune", 300, "--chains", 2, "--seed", 1]
+        options += ["--out", "new/fit.nc", "--json"]
         told = json.loads(succeeded(run("fit", scores_file, *options)))
         saved = valuebias.load(tmp_path / "new" / "fit.nc")
         assert told["headline"] == saved.headline().text
+        assert saved.settings["tune"] == 300
         assert told["converged"] is saved.diagnostics().converged
         assert told["files"] == {"fit": "new/fit.nc"}
         assert told["contrasts"][0]["estimand"] == "family difference"

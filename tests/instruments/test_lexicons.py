@@ -65,7 +65,8 @@ def test_a_category_column_and_marks_say_the_same(tmp_path: Path) -> None:
     marks = "word,agency,both,communion\nwin,X,1,\nlove,NA,0,true\n"
     from_r = '"","word","agency","both","communion"\n"1","win","X","x",NA\n"2","love",NA,NA,"X"\n'
     tables = []
-    for i, text in enumerate((long, marks, from_r)):
+    plural = long.replace("category,word", "Categories,Words")
+    for i, text in enumerate((long, marks, from_r, plural)):
         path = tmp_path / f"lex{i}.csv"
         path.write_text(text)
         lex = lexicon(path)

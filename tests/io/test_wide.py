@@ -176,6 +176,8 @@ def test_a_base_is_what_is_given_or_what_files_say_or_asked_for(tmp_path: Path) 
         ("response\nwin\n", "no column of scores"),
         (SHEET + "win,1,1\n", "word 'win' more than once"),
         (SHEET.replace("1.5", "high"), "'high' for the word 'win' and the prompt 'best_ever_one'"),
+        (SHEET.replace("1.5", "1_5"), "'1_5' for the word 'win'.*expected a number"),
+        (SHEET.replace("1.5", "\u0661"), "for the word 'win'.*expected a number"),
         (SHEET.replace("1.5", "inf"), "is inf"),
         (SHEET.replace("1.5", "1e99"), "is inf"),
         (SHEET.replace("bad_ever_one", "bad_evr_one"), "Did you mean 'bad_ever_one'"),

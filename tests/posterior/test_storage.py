@@ -166,7 +166,7 @@ def test_what_is_no_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueBiasError, match="damaged, truncated or not a saved fit"):
         valuebias.load(text)
     (tmp_path / "folder.nc").mkdir()
-    with pytest.raises(ValueBiasError, match="cannot be read"):
+    with pytest.raises(ValueBiasError, match="it is a folder"):
         valuebias.load(tmp_path / "folder.nc")
 
 

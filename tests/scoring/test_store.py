@@ -316,7 +316,10 @@ class TestRefused:
         [
             ({"lexicon": ("love", "power")}, "lexicon"),
             ({"lexicon": "vocabulary"}, "lexicon"),
-            ({"prompts": {"p": {"text": "Which?", "framing": "positive"}}}, "prompts"),
+            (
+                {"prompts": {"p": {"text": "Which?", "framing": "positive"}}},
+                "other prompts: by checksum [0-9a-f]{8}… there and [0-9a-f]{8}… now",
+            ),
             ({"backend": "torch"}, "backend of the model 'm'.*'naive'.*'torch'"),
             ({"model": {"template": "plain"}}, "template of the model 'm'"),
             ({"model": {"dtype": "bfloat16"}}, "dtype of .*found 'float32', expected 'bfloat16'"),
@@ -334,7 +337,7 @@ class TestRefused:
         score(Model(source, name="m"), store)
         before = contents(store)
         other = Model(source, name="m", **changed.pop("model", {}))
-        with pytest.raises(ValueBiasError, match=f"made with another {named}"):
+        with pytest.raises(ValueBiasError, match=f"made with (another )?{named}"):
             score(other, store, **changed)
         assert contents(store) == before
 
@@ -357,7 +360,7 @@ class TestRefused:
             score(str(folder), store)
         shutil.rmtree(folder)
         tiny_models.tiny("llama", "reward", folder, seed=7)
-        with pytest.raises(ValueBiasError, match="another weights of the model 'm'"):
+        with pytest.raises(ValueBiasError, match="other weights of the model 'm'"):
             score(str(folder), store)
         shutil.rmtree(folder)
         shutil.copytree(models["a"].location, folder)

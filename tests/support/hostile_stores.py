@@ -220,8 +220,10 @@ def _reseal(folder: Path) -> None:
     record = store / ".zmetadata"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         for mark in store.rglob(".finished.*"):
-            chunks = {key: _sum(mark.parents[1] / key) for key in json.loads(mark.read_bytes())}
-            mark.write_text(json.dumps(chunks))
+            content = json.loads(mark.read_bytes())
+            owner = {"of": content.pop("of")}
+            chunks = {key: _sum(mark.parents[1] / key) for key in content}
+            mark.write_text(json.dumps(owner | chunks))
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         whole = json.loads(record.read_bytes())
         for key in whole["metadata"]:

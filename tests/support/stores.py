@@ -46,5 +46,9 @@ def _undated(attrs: dict[str, Any]) -> dict[str, Any]:
 def finished(store: Path) -> dict[str, int]:
     """Give the files that finished blocks lie in, and their inodes: another inode, another file."""
     marks = list(store.rglob(".finished.*"))
-    chunks = [mark.parents[1] / key for mark in marks for key in json.loads(mark.read_bytes())]
+    chunks = [mark.parents[1] / key for mark in marks for key in _chunks(mark)]
     return {str(path.relative_to(store)): path.stat().st_ino for path in [*marks, *chunks]}
+
+
+def _chunks(mark: Path) -> list[str]:
+    return [key for key in json.loads(mark.read_bytes()) if key != "of"]

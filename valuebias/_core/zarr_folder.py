@@ -12,7 +12,7 @@ import base64
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,10 @@ from valuebias._core.sums import SUM, DamagedError, json_sum, sum_of
 
 __all__ = [
     "MARK",
+    "OWNER",
     "RECORD",
     "CheckedFolder",
+    "OtherStoreError",
     "Record",
     "SummedFolder",
     "commit",
@@ -45,6 +47,7 @@ __all__ = [
     "metadata_of",
     "note",
     "open_checked",
+    "owners",
     "read_record",
     "same_as_recorded",
 ]
@@ -55,11 +58,17 @@ MARK = "score/.summed"
 
 It lies where the marks of blocks do: of a file beside the arrays, Zarr says that it knows it not.
 """
+OWNER = "of"
+"""Under which the mark of a block says whose scores it is of."""
 _MARKS = {MARK: b'{"sums": ".zmetadata"}'}
 _OURS = "valuebias"
 _FORMAT = "valuebias-sums/1"
 _METADATA = (".zarray", ".zattrs", ".zgroup")
 _BLOCK = re.compile(r"(?:.*/)?(score|token_logprob)/(\d+\.\d+\.\d+)(?:\.\d+)?")
+
+
+class OtherStoreError(DamagedError):
+    """A block and the record of its folder are of different stores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +153,43 @@ def metadata_of(folder: Path, name: str) -> dict[str, Any]:
     return dict(json.loads((folder / name).read_text(encoding="utf-8")))
 
 
-def marked(folder: Path, block: str) -> dict[str, str] | None:
-    """Read the mark of a block: the sum of each of its chunks; None where it is not finished."""
+def owners(folder: Path, record: Record | None = None) -> list[str]:
+    """Give for each model the sum of all that its scores depend on, which its marks have, too.
+
+    So a block of another store, mark and all, is not taken for one of this. None where the record
+    does not say it, or is lost.
+    """
+    try:
+        attrs = record.attrs if record is not None else metadata_of(folder, ".zattrs")
+        said = json.loads(attrs["provenance"])
+        common = said["scoring"]["settings"]
+        return [json_sum({OWNER: [common, entry["settings"]]}) for entry in said["models"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def marked(folder: Path, block: str, owners: Sequence[str]) -> dict[str, str] | None:
+    """Read the mark of a block: the sum of each of its chunks; None where it is not finished.
+
+    ``owners`` are those of the models; marks of earlier versions do not say theirs.
+    """
     path = folder / "score" / f".finished.{block}"
     try:
         content = json.loads(path.read_bytes())
+        owner, row = content.pop(OWNER, None), int(block.partition(".")[0])
+        if owner is not None and row < len(owners) and owner != owners[row]:
+            raise OtherStoreError(
+                f"{str(path)!r}, the mark of a block, is of other scores than {RECORD!r} "
+                f"describes: one of the two was copied from another store. {_advice()}"
+            )
         parts = [f"token_logprob/{block}.{part}" for part in range(len(content) - 1)]
         if sorted(content) != sorted([f"score/{block}", *parts]):
             raise ValueError("other chunks")
         return {str(key): str(known) for key, known in content.items()}
     except FileNotFoundError:
         return None
+    except DamagedError:
+        raise
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(
             f"{str(path)!r}, the mark of a block, is damaged. {_advice()}"
@@ -306,6 +341,7 @@ class CheckedFolder(_Folder):
         else:
             self.blocks = any(root.glob("score/.finished.*"))
             self._served = {}
+        self._owners = owners(root, self.record) if self.blocks else []
 
     @property
     def consolidated(self) -> bool:
@@ -327,7 +363,7 @@ class CheckedFolder(_Folder):
 
     def _chunk(self, key: str, block: str) -> bytes | None:
         if block not in self._marks:
-            self._marks[block] = marked(self.root, block)
+            self._marks[block] = marked(self.root, block, self._owners)
         known = (self._marks[block] or {}).get(key)
         if known is None:
             # Without a mark it is not finished, whatever lies there.

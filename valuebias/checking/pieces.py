@@ -227,23 +227,34 @@ def _look_at_older(folder: Path, findings: Findings) -> None:
 
 def _look_at_blocks(folder: Path, findings: Findings) -> None:
     """Look at scores written block by block, each with a mark that has its sums."""
-    from valuebias._core.zarr_folder import marked
+    from valuebias._core.zarr_folder import RECORD, OtherStoreError, marked, owners
 
     findings.kinds.add("store")
     names, n_blocks = _models(folder)
+    of_models = owners(folder)
     marks = sorted(folder.glob("score/.finished.*"))
+    elsewhere = 0
     for mark in marks:
         block = mark.name.removeprefix(".finished.")
         row = block.partition(".")[0]
         name = names[int(row)] if row.isdigit() and int(row) < len(names) else ""
         of = f"scores of {name!r}" if name else "scores"
         try:
-            sums = marked(folder, block) or {}
+            sums = marked(folder, block, of_models) or {}
+        except OtherStoreError:
+            elsewhere += 1
+            findings.bad.append((mark, "damaged", f"of other scores than {RECORD!r} describes"))
+            continue
         except DamagedError:
             findings.bad.append((mark, "damaged", of))
             continue
         for key, known in sums.items():
             findings.compare(folder / key, known, of)
+    if elsewhere and elsewhere == len(marks):
+        findings.notes.append(
+            f"No scores in {str(folder)!r} are those that {RECORD!r} describes: it seems to be the "
+            "record of another store. Copy the right one there; all else may be whole."
+        )
     if n_blocks > len(marks):
         findings.notes.append(
             f"{str(folder)!r} is unfinished: {n_blocks - len(marks)} of {n_blocks} blocks of "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,22 +30,31 @@ def check(
     """Compare every file that valuebias wrote with its checksum; changes nothing.
 
     Lists damaged and missing files, and the command that recreates just these. The exit status is
-    1 if there are any.
+    1 if there are any, or if a path cannot be checked.
 
     Example: [bold]valuebias check scores.zarr fit.nc[/bold]
     """
     import valuebias
 
-    results = []
+    results: list[dict[str, Any]] = []
     for path in paths:
-        with stage(f"Checking {visible(path)}"):
-            results.append(valuebias.check(path))
+        try:
+            with stage(f"Checking {visible(path)}"):
+                result = valuebias.check(path)
+        except valuebias.ValueBiasError as error:
+            if len(paths) == 1:
+                raise
+            # The others are looked at all the same.
+            results.append({"path": str(path), "is_whole": False, "error": str(error)})
+            typer.echo(visible(f"{path}: {error}"), err=True)
+            continue
+        results.append({**asdict(result), "is_whole": result.is_whole})
         if not as_json:
-            for line in str(results[-1]).splitlines():
+            for line in str(result).splitlines():
                 typer.echo(visible(line))
     if as_json:
-        print_json([{**asdict(result), "is_whole": result.is_whole} for result in results])
-    if not all(result.is_whole for result in results):
+        print_json(results)
+    if not all(one["is_whole"] for one in results):
         raise typer.Exit(1)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from valuebias._core.disk import WriteError
+from valuebias._core.tables import as_number
 from valuebias._core.text import visible
 from valuebias.cli.output import is_terminal, print_json, print_table, stage
 from valuebias.cli.sources import check_writable, load_data
@@ -27,6 +28,14 @@ __all__ = ["card", "classical", "demo", "fit", "print_result", "report"]
 
 Outcome = Literal["normal", "rank", "z", "raw"]
 Draws = Annotated[int, typer.Option(min=4, help="Draws to keep, per chain.")]
+Tune = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Tuning steps per chain, before the draws that are kept.",
+        show_default="600; 200 where cells are missing",
+    ),
+]
 Chains = Annotated[int, typer.Option(min=1, help="Independent chains.")]
 Data = Annotated[
     str,
@@ -174,6 +183,7 @@ def fit(
     by: By = None,
     at: At = None,
     draws: Draws = 1000,
+    tune: Tune = None,
     chains: Chains = 4,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Makes the draws repeatable; kept with the fit.")
@@ -204,8 +214,8 @@ def fit(
     model["base"] = None if no_base else base or "base"
     dataset = load_data(data)
     settings: dict[str, Any] = {
-        "outcome": outcome, "contrast": compared, "draws": draws, "chains": chains, "seed": seed,
-        "progress": is_terminal(),
+        "outcome": outcome, "contrast": compared, "draws": draws, "tune": tune, "chains": chains,
+        "seed": seed, "progress": is_terminal(),
     }  # fmt: skip
     result: Fit | AblationFit
     if _calls_for_ablation(dataset, ablation):
@@ -332,20 +342,13 @@ def _contrast(pair: tuple[str, str] | None, weight: list[str] | None) -> Contras
         raise typer.BadParameter("--contrast and --weight contradict one another; leave one out.")
     weights: dict[str, float] = {}
     for name, value in entries:
-        number = _number(value)
+        number = as_number(value)
         if number is None:
             raise typer.BadParameter(f"--weight {name}={value}: {value!r} is not a number.")
         if name in weights:
             raise typer.BadParameter(f"--weight names {name!r} twice; give it one weight.")
         weights[name] = number
     return weights or pair
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _focused(
@@ -372,10 +375,12 @@ def _focused(
 
 def _value(fit: Fit, name: str, text: str) -> str | float:
     """Read a value of a variable: a level as it is written, although it may look like a number."""
-    number = _number(text)
+    number = as_number(text)
     for factor in fit.problem.crossing.design.variables:
         if factor.categorical and name in (factor.expression, *factor.names):
-            alike = [one for one in factor.levels if number is not None and _number(one) == number]
+            alike = [
+                one for one in factor.levels if number is not None and as_number(one) == number
+            ]
             return text if text in factor.levels or not alike else alike[0]
     return text if number is None else number
 

@@ -16,6 +16,8 @@ __all__ = ["SUFFIXES", "parse", "table_of"]
 SUFFIXES = (".csv", ".tsv", ".dic", ".dicx")
 
 _TERM_COLUMNS = ("word", "term", "dicterm", "entry", "response", "token", "token_decoded", "noun")
+_SINGULAR = {"categories": "category", "words": "word", "terms": "term", "tokens": "token"}
+"""How a head may be written; of a list of words per category none is called so."""
 _YES = ("x", "1", "1.0", "true", "t", "yes", "y")
 _EMPTY = ("", "na", "nan", "null")
 _NO = (*_EMPTY, "0", "0.0", "false", "f", "no", "n")
@@ -50,7 +52,7 @@ def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
         categories, pairs = _dic(text, name)
         return table_of(pairs, categories, name)
     header, rows = parse_csv(text, name)
-    lowered = [column.lower() for column in header]
+    lowered = [_SINGULAR.get(column.lower(), column.lower()) for column in header]
     if suffix != ".dicx" and "category" in lowered:
         return table_of(list(_long(lowered, rows, name)), (), name)
     # R writes the row numbers as a first column without a name.

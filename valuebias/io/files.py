@@ -39,6 +39,7 @@ import xarray as xr
 from valuebias._core.atomic import atomic_path, restore
 from valuebias._core.folder_names import check_apart, check_plain
 from valuebias._core.foreign import check_file, reading
+from valuebias._core.opening.forms import check_form, read_steadily
 from valuebias._core.opening.numpy_files import is_text
 from valuebias._core.opening.zarr_folders import check_zarr
 from valuebias._core.sums import content_sum, file_bytes
@@ -110,7 +111,9 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     check_file(source)
     if os.path.isfile(source) and source.stat().st_size == 0:
         raise ValueBiasError(f"{os.fspath(path)!r} is empty.")
-    ds = reader(source, kind)
+    check_form(source)
+    side = source.with_name(f"{source.name}.json")
+    ds = read_steadily(lambda: reader(source, kind), [source, side, source / ".zmetadata"])
     if str(ds.attrs.get("format")).startswith(("valuebias-fit/", "valuebias-ablation/")):
         raise ValueBiasError(
             f"{str(source)!r} is a saved fit, not scores. Read it with valuebias.load(path); in a "
@@ -200,33 +203,15 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
 
 def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
     # Here, because importing zarr takes longer than reading a small file of another format.
-    from valuebias._core.zarr_folder import RECORD, open_checked
+    from valuebias._core.zarr_folder import open_checked
 
-    before = None
-    while True:
-        now = _stamp(path / RECORD)
-        try:
-            with _damage_told(path):
-                check_zarr(path)
-                with open_checked(path) as stored:
-                    ds = unescape_texts(stored.load().drop_encoding())
-            break
-        except ValueBiasError:
-            # Another process may have added to it in between.
-            if now == before:
-                raise
-            before = now
+    with _damage_told(path):
+        check_zarr(path)
+        with open_checked(path) as stored:
+            ds = unescape_texts(stored.load().drop_encoding())
     ds = _begun(ds, path) if _is_scored(ds) else ds
     check_kind(kind, ds.attrs.get("kind"), str(path))
     return ds
-
-
-def _stamp(file: Path) -> tuple[int, int] | None:
-    try:
-        state = file.stat()
-    except OSError:
-        return None
-    return state.st_ino, state.st_mtime_ns
 
 
 def _is_scored(ds: xr.Dataset) -> bool:

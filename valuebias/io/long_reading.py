@@ -46,7 +46,7 @@ def dataset(table: pa.Table, *, meta: Meta | None, kind: str | None, name: str) 
         if stored is None and kind is None:
             raise ValueBiasError(
                 f"{name!r} does not say what kind of scores it holds. Give kind=, one of "
-                f"{list(KINDS)}."
+                f"{list(KINDS)}; or, if valuebias.write made it, copy what lay beside it, too."
             )
         if stored is not None:
             check_kind(kind, stored, name)

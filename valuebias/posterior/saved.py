@@ -19,6 +19,7 @@ import xarray as xr
 from valuebias._core.atomic import atomic_path, restore
 from valuebias._core.folder_names import check_plain
 from valuebias._core.foreign import reading
+from valuebias._core.opening.forms import check_form, read_steadily
 from valuebias._core.opening.hdf5_bytes import check_bytes
 from valuebias._core.opening.hdf5_files import check_hdf5
 from valuebias._core.opening.zarr_folders import check_zarr
@@ -101,7 +102,8 @@ def load_saved(path: str | PathLike[str]) -> Posterior | AblationPosterior:
     source = _checked(path, loading=True)
     if not restore(source):
         raise ValueBiasError(f"{str(source)!r} does not exist; check the path.")
-    tree = _read(source)
+    check_form(source)
+    tree = read_steadily(lambda: _read(source), [source, source / ".zmetadata"])
     kind = tree.attrs.get("format")
     if kind not in (FORMAT, ABLATION):
         raise ValueBiasError(

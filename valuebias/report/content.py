@@ -123,5 +123,6 @@ def number(digits: int, *, signed: bool = False) -> Callable[[float], str]:
     >>> number(2, signed=True)(0.126)
     '+0.13'
     """
-    sign = "+" if signed else ""
+    # Unsigned, what rounds to zero has no sign; of a difference even then the direction is told.
+    sign = "+" if signed else "z"
     return lambda value: format(value, f"{sign},.{digits}f").replace("-", "−")

@@ -18,7 +18,7 @@ import numpy as np
 from valuebias._core.arrays import Floats
 from valuebias._core.disk import explain_os_errors, write_bytes
 from valuebias._core.sums import DamagedError, sum_of
-from valuebias._core.zarr_folder import marked, metadata_of, note
+from valuebias._core.zarr_folder import OWNER, marked, metadata_of, note, owners
 from valuebias.errors import ValueBiasWarning, few
 from valuebias.scoring.request import Block, blocks
 
@@ -40,6 +40,7 @@ class ModelScores:
         header = metadata_of(folder, "score/.zarray")
         _, self.n_prompts, self.n_responses = header["shape"]
         self.shape: tuple[int, int] = (header["chunks"][1], header["chunks"][2])
+        self._owners = owners(folder)
         self.blocks: list[Block] = list(blocks(self.n_prompts, self.n_responses, self.shape))
 
     def missing(self) -> list[Block]:
@@ -61,7 +62,7 @@ class ModelScores:
     def state(self, block: Block) -> Literal["finished", "missing", "damaged"]:
         """Tell whether a block is there, and still as it was written."""
         try:
-            marks = marked(self.folder, self._name(block))
+            marks = marked(self.folder, self._name(block), self._owners)
         except DamagedError:
             return "damaged"
         if marks is None:
@@ -97,7 +98,7 @@ class ModelScores:
         # Nothing vouches for a block while it is written over.
         with explain_os_errors(self._mark(block)):
             self._mark(block).unlink(missing_ok=True)
-        digests = {}
+        digests = {OWNER: self._owners[self.row]} if self._owners else {}
         for key, values in self._chunks(block, scores, tokens).items():
             content = np.ascontiguousarray(values, dtype="<f4").reshape(-1).view(np.uint8).data
             digests[key] = sum_of(content)

@@ -11,6 +11,7 @@ is replaced in one step; files that differ from it, as after a kill, are brought
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,6 +70,8 @@ LAZY = ("score", "token_logprob")
 """Arrays of a store of whole vocabularies that are read in parts."""
 
 _BY = "valuebias.score"
+_PLURALS = ("prompts", "weights")
+_SHA256 = re.compile("[0-9a-f]{64}")
 _LOCK = ".zgroup"
 
 
@@ -443,8 +446,9 @@ def _check_same(
     for key, value in json.loads(json.dumps(expected)).items():
         if recorded.get(key) != value:
             whose = f" of the model {model!r}" if model else ""
+            other = f"other {key}" if key in _PLURALS else f"another {key}"
             raise ValueBiasError(
-                f"The store {str(path)!r} was made with another {key}{whose}: "
+                f"The store {str(path)!r} was made with {other}{whose}: "
                 f"{_difference(recorded.get(key), value)}. Scores made differently do not belong "
                 "in one store: choose another, or score as that one was."
             )
@@ -452,6 +456,9 @@ def _check_same(
 
 def _difference(recorded: Any, expected: Any) -> str:
     """Say how settings differ; of files, which."""
+    sums = [str(value) for value in (recorded, expected)]
+    if all(_SHA256.fullmatch(value) for value in sums):
+        return f"by checksum {sums[0][:8]}… there and {sums[1][:8]}… now"
     if not isinstance(expected, dict):
         return f"found {recorded!r}, expected {expected!r}"
     if not isinstance(recorded, dict):

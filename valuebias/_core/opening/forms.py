@@ -1,0 +1,94 @@
+"""Tell the format of a file by what it holds, where its name says another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from valuebias.errors import ValueBiasError
+
+__all__ = ["check_form", "read_steadily"]
+
+_NOUNS = {
+    ".nc": "a netCDF file",
+    ".parquet": "a Parquet file",
+    ".zarr": "a Zarr folder",
+    ".csv": "text, perhaps a table",
+}
+_BEGINNINGS = {b"\x89HDF\r\n\x1a\n": ".nc", b"PAR1": ".parquet"}
+_ZARR = (".zgroup", ".zmetadata", "zarr.json")
+_LOOKED_AT = 4096
+_TRIES = 10
+
+_T = TypeVar("_T")
+
+
+def check_form(path: Path) -> None:
+    """Refuse what its name says to be of one format and its content of another.
+
+    Copied under another name it is as good as before, which "damaged" would not tell.
+    """
+    named = path.suffix.lower()
+    found = _found(path)
+    if named not in _NOUNS or found in (None, named):
+        return
+    if found in _NOUNS:
+        expected = repr(path.with_suffix(found).name)
+        advice = f"It was renamed or copied under another name: call it {expected} again."
+        noun = _NOUNS[found]
+    else:
+        advice = "Give the path of what valuebias.write or a fit's save made."
+        noun = f"a {found}"
+    raise ValueBiasError(
+        f"The name of {str(path)!r} says {_NOUNS[named]}, but it is {noun}. {advice}"
+    )
+
+
+def _found(path: Path) -> str | None:
+    """Give the suffix of the format, ``"folder"`` or ``"file"``; None where nothing tells."""
+    if path.is_dir():
+        # One that is called so may have lost these.
+        zarr = path.suffix == ".zarr" or any((path / name).exists() for name in _ZARR)
+        return ".zarr" if zarr else "folder"
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        start = file.read(_LOOKED_AT)
+    for beginning, suffix in _BEGINNINGS.items():
+        if start.startswith(beginning):
+            return suffix
+    line = start.partition(b"\n")[0]
+    if b"," in line and _is_text(line):
+        return ".csv"
+    return "file" if path.suffix.lower() == ".zarr" else None
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        return line.decode("utf-8-sig").strip().isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
+def read_steadily(read: Callable[[], _T], paths: Sequence[Path]) -> _T:
+    """Read what another process may replace meanwhile; if it did and reading fails, read anew."""
+    for _ in range(_TRIES):
+        before = _stamps(paths)
+        try:
+            return read()
+        except ValueBiasError:
+            if _stamps(paths) == before:
+                raise
+    return read()
+
+
+def _stamps(paths: Sequence[Path]) -> list[tuple[int, int] | None]:
+    stamps: list[tuple[int, int] | None] = []
+    for path in paths:
+        try:
+            state = path.stat()
+            stamps.append((state.st_ino, state.st_mtime_ns))
+        except OSError:
+            stamps.append(None)
+    return stamps
