@@ -30,10 +30,10 @@ class Unseen:
         v: Array,
         weights: Array,
         rng: np.random.Generator,
-        known: tuple[str, ...] = (),
+        without: tuple[str, ...] = (),
     ) -> None:
-        # ``known`` names components whose effect on this model is known, which is not drawn.
-        self._known = known
+        # ``without`` names components whose effects on this model are known, or drawn elsewhere.
+        self._without = without
         self._space, self._components, self._v = crossing.space, components, v
         self._sizes = _sizes(crossing, weights)
         shape = (len(v), components.n_framings)
@@ -50,7 +50,7 @@ class Unseen:
     def _draw(self, level: str, family: str | None) -> Array:
         covariance = np.zeros((len(self._v), *(self._components.n_framings,) * 2))
         for name in self._components.model_level(level):
-            if name in self._known:
+            if name in self._without:
                 continue
             shares = self._shares(len(self._components[name].index), family)
             for kind, share in enumerate(shares):

@@ -196,6 +196,16 @@ def test_a_model_on_a_known_base_is_predicted_with_it() -> None:
     known = known.set_index("name")["mean"]
     np.testing.assert_allclose(table["mean"][bases[:3]], known[bases[:3]], atol=0.05)
     assert table.loc["Alder 4", "sd"] > 2 * table["sd"][bases[:3]].max()
+    # Two on one new base share it, also in what is drawn anew of a known base's single words.
+    pairs = pd.DataFrame(
+        {"family": "Alder", "base": ["new", "new", "other", "", ""]}, index=list("vwxyz")
+    )
+    for these_words in (False, True):
+        predicted = fit.predict(pairs, these_words=these_words).draws
+        draws = predicted.sel(estimand=predicted["framing"] == "signed").stack(s=("chain", "draw"))
+        among = np.corrcoef(draws.transpose("estimand", "s").to_numpy())
+        assert among[0, 1] > 0.9
+        assert max(among[0, 2], among[0, 3], among[3, 4]) < 0.7
 
 
 def test_hypotheses_are_arithmetic_of_names(fit: valuebias.Fit) -> None:

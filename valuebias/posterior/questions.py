@@ -360,11 +360,12 @@ class Questions(Draws):
         models : DataFrame
             One row per model, its index their names, with the coordinates that the formula names.
             A column of bases (``base``, or what the fit calls it) says which were trained from a
-            base of the fit, whose own effect is then known in part; others are each on a new base.
+            base of the fit, whose own effect is then known in part, and which share a new one;
+            where it is empty a model is on a base of its own.
         these_words : bool, default False
             Whether the lean is over the very words of the fit, rather than over words like them.
-            What a known base makes of single words is then drawn anew, as of a new base: the
-            intervals are wider than they need be.
+            What a known base makes of single words is then drawn anew, as of a new base, once for
+            all rows on it: the intervals are wider than they need be.
         contrast : pair of str or mapping, optional
             The categories to compare, or a weight for each; that of the fit if not given.
 
@@ -398,7 +399,11 @@ class Questions(Draws):
                 f"the numbers of {few(map(str, lost))} are missing, or such that the formula "
                 f"{self.settings['formula']!r} is not finite there; give others."
             )
-        rng = self.rng("predictions")
+        rng, components = self.rng("predictions"), self.problem.components
+        base_name = str(self.settings["base"] or "base")
+        names = [*components.model_level(), *components.model_level("word")]
+        of_model = tuple(name for name in names if not name.startswith("base_"))
+        of_base = tuple(name for name in names if name.startswith("base_"))
         labels = [str(name) for name in table.index]
         items: list[Estimand] = []
         for pair, weights in self._weights(contrast).items():
@@ -406,16 +411,18 @@ class Questions(Draws):
             effects = self.effects.coefficient + (self.effects.word_shift if these_words else 0.0)
             coefficient = effects @ on_axes
             base = self.effects.base @ on_axes
+            bases: dict[tuple[str, str | None], Unseen] = {}
             for k, label in enumerate(labels):
                 family = str(table["family"].iloc[k]) if "family" in table else None
                 relative = self._same_base(table, k)
-                known = () if relative is None else ("base_category",)
-                unseen = Unseen(crossing, self.problem.components, self.v, weights, rng, known)
+                unseen = Unseen(crossing, components, self.v, weights, rng, of_base)
+                of = (_base_of(table, k, base_name) or f"\0{k}", family)
+                if of not in bases:
+                    bases[of] = Unseen(crossing, components, self.v, weights, rng, of_model)
                 departure = unseen.models(family)
+                departure += bases[of].models(family) if relative is None else base[:, relative]
                 if these_words:
-                    departure = departure + unseen.on_these_words(family)
-                if relative is not None:
-                    departure = departure + base[:, relative]
+                    departure += unseen.on_these_words(family) + bases[of].on_these_words(family)
                 for framing, sign in named_framings(crossing.framings).items():
                     draws = (coefficient @ sign) @ rows[k] + departure @ sign
                     items.append(
@@ -545,6 +552,12 @@ class Questions(Draws):
                     "own base, or leave the base out."
                 )
         return int(same[0])
+
+
+def _base_of(models: pd.DataFrame, k: int, name: str) -> str:
+    """Return what a row says of its base; empty where it says nothing."""
+    value = models[name].iloc[k] if name in models else None
+    return "" if pd.isna(value) else str(value)
 
 
 def largest_difference(fit: Questions) -> dict[str, Any]:
