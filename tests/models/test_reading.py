@@ -278,7 +278,7 @@ def test_beside_code_other_weights_are_called_so(tmp_path: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     tensors["score.weight"] = -tensors["score.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueBiasError, match="another weights of the model 'm'"):
+    with pytest.raises(ValueBiasError, match="other weights of the model 'm'"):
         score(model, store=store)
 
 

@@ -17,7 +17,7 @@ from valuebias._core.foreign import check_file, describe_error
 from valuebias._core.opening.yaml_text import check_length, parse_yaml
 from valuebias.errors import ValueBiasError, shown
 
-__all__ = ["as_number", "as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
+__all__ = ["as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -127,20 +127,6 @@ def _from_yaml(content: Any, name: str, key: str) -> pd.DataFrame:
     return pd.DataFrame(
         {c: as_series([entries.get(c) for entries in rows.values()]) for c in columns},
     ).set_axis(pd.Index(list(rows), dtype=object, name=key), axis=0)
-
-
-def as_number(text: str) -> float | None:
-    """Read a number as people write it; not ``1_000`` and other scripts' digits, as Python does.
-
-    Examples
-    --------
-    >>> as_number(" 1.5e3 "), as_number("1_000"), as_number("x")
-    (1500.0, None, None)
-    """
-    try:
-        return float(text) if text.isascii() and "_" not in text else None
-    except ValueError:
-        return None
 
 
 def as_series(values: Sequence[Any]) -> pd.Series[Any]:

@@ -11,7 +11,16 @@ import re
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["escape", "has_surrogate", "neutralise", "restore", "unescape", "visible", "without_nul"]
+__all__ = [
+    "as_number",
+    "escape",
+    "has_surrogate",
+    "neutralise",
+    "restore",
+    "unescape",
+    "visible",
+    "without_nul",
+]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile(r"\\(\\|u[dD][89a-fA-F][0-9a-fA-F]{2})?")
@@ -22,6 +31,20 @@ _RISKY = tuple("=+-@\t\r\n＝＋－＠'")
 
 # Not printable by Python's rule, yet needed to join the parts of an emoji or of a word.
 _JOINERS = {"\u200c", "\u200d"}
+
+
+def as_number(text: str) -> float | None:
+    """Read a number as people write it; not ``1_000`` and other scripts' digits, as Python does.
+
+    Examples
+    --------
+    >>> as_number(" 1.5e3 "), as_number("1_000"), as_number("x")
+    (1500.0, None, None)
+    """
+    try:
+        return float(text) if text.isascii() and "_" not in text else None
+    except ValueError:
+        return None
 
 
 def has_surrogate(text: str) -> bool:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from valuebias._core.disk import WriteError
-from valuebias._core.tables import as_number
-from valuebias._core.text import visible
+from valuebias._core.text import as_number, visible
 from valuebias.cli.output import is_terminal, print_json, print_table, stage
 from valuebias.cli.sources import check_writable, load_data
 

@@ -15,7 +15,8 @@ import pandas as pd
 import xarray as xr
 
 from valuebias._core.provenance import record
-from valuebias._core.tables import as_number, parse_csv, read_table, read_text
+from valuebias._core.tables import parse_csv, read_table, read_text
+from valuebias._core.text import as_number
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.lexicons import lexicon as as_lexicon
