@@ -15,6 +15,7 @@ from valuebias.datasets.simulate import simulate
 FORMS = ("nc", "zarr", "parquet", "csv")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("held", FORMS)
 @pytest.mark.parametrize("named", FORMS)
 def test_what_is_named_after_another_format_is_said_to_be_what_it_is(
@@ -43,6 +44,7 @@ def test_a_folder_that_is_no_zarr_is_called_a_folder(tmp_path: Path) -> None:
         valuebias.read(tmp_path / "x.nc")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("form", FORMS)
 def test_a_file_that_is_replaced_while_it_is_read_is_the_old_or_the_new(
     tmp_path: Path, form: str
@@ -53,7 +55,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_the_old_or_the_new(
     done = threading.Event()
 
     def replace() -> None:
-        for i in range(40):
+        for i in range(10):
             valuebias.write((long, short)[i % 2], path)
         done.set()
 
