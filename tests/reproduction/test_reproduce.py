@@ -462,10 +462,16 @@ class TestWithReleasedData:
         assert "The paper's statistics are statistics-paper" in notes[1]
 
     @pytest.mark.once
-    def test_what_llama_and_gemma_share_is_said_with_its_version(self, tmp_path: Path) -> None:
+    def test_what_llama_and_gemma_share_is_said_with_its_version(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         shared = Path(os.environ["VALUEBIAS_DATA"]) / "corpora" / "token_intersection.csv"
         if not shared.is_file():
             pytest.skip("VALUEBIAS_DATA has no corpora/token_intersection.csv")
+        # No other data, of which all else would be made.
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "corpora").symlink_to(shared.parent)
+        monkeypatch.setenv("VALUEBIAS_DATA", str(tmp_path / "data"))
         texts = pd.read_csv(shared, keep_default_na=False)["token_decoded"]
         write_logprobs(tmp_path / "lp", PAIR)
         made = valuebias.reproduce(out=tmp_path / "paper", logprobs=tmp_path / "lp", **SMALL)

@@ -89,7 +89,11 @@ def store(tmp_path: Path) -> Path:
 
 
 def score(models: object, store: Path | None = None, **options: Any) -> Any:
-    usual = {"prompts": PROMPTS, "lexicon": WORDS, "backend": NaiveBackend, "batch_tokens": 60}
+    large = options.get("lexicon") == "vocabulary"
+    # Else a vocabulary would be hundreds of blocks, and passes.
+    request._PAIRS = _PAIRS * 20 if large else _PAIRS
+    usual = {"prompts": PROMPTS, "lexicon": WORDS, "backend": NaiveBackend}
+    usual["batch_tokens"] = 1000 if large else 60
     return valuebias.score(models, store=store, progress=False, **usual | options)
 
 
