@@ -7,6 +7,7 @@ done again instead, and must end with the very same content.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,6 +58,9 @@ def _writing(suffix: str) -> Job:
         lambda folder: valuebias.write(_other(), folder / name),
         lambda folder: stamp(valuebias.read(folder / name)),
     )
+
+
+_MINUTE = re.compile(rb"\d{4}\\?-\d\d\\?-\d\d \d\d:\d\d UTC")
 
 
 # --- fits and reports ----------------------------------------------------------------------------
@@ -135,11 +139,11 @@ def _reporting(name: str) -> Job:
 
 
 def _files(path: Path) -> str:
-    """Hash files as they are; what is hidden is no result."""
+    """Hash files but for the minute they name; what is hidden is no result."""
     found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     if not found:
         raise FileNotFoundError(path)
-    return stamp(*((p.name, p.read_bytes()) for p in found))
+    return stamp(*((p.name, _MINUTE.sub(b"", p.read_bytes())) for p in found))
 
 
 # --- scoring, training, reproducing ---------------------------------------------------------------
