@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["forget", "release", "set_aside", "trim"]
 
 _MAPS = Path("/proc/self/maps")
+_is_aside = False
 
 
 def release() -> None:
@@ -33,14 +34,18 @@ def set_aside() -> Iterator[None]:
     half a second each time, which :func:`release` would do twice a model. What has become garbage
     lately is collected before. Does nothing where something is set aside already.
     """
-    if gc.get_freeze_count():
+    # To ask the collector would take as long: it counts them one by one.
+    global _is_aside
+    if _is_aside:
         yield
         return
     gc.collect(1)
     gc.freeze()
+    _is_aside = True
     try:
         yield
     finally:
+        _is_aside = False
         gc.unfreeze()
 
 

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 import valuebias
 from valuebias import datasets
+from valuebias.backends.memory import set_aside
 from valuebias.datasets.simulate import simulate
 from valuebias.fitting.result import Fit
 from valuebias.report import write_report
@@ -64,7 +65,7 @@ def _interruptible() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _imports_set_aside(_n_modules: list[int]) -> None:
+def _imports_set_aside(_n_modules: list[int], _aside: None) -> None:
     """Spare the garbage collector what has been imported: going through it was half of all work.
 
     Scoring collects garbage once a model, and PyTorch, transformers and PyMC are a million objects.
@@ -73,6 +74,13 @@ def _imports_set_aside(_n_modules: list[int]) -> None:
         _n_modules.append(len(sys.modules))
         gc.collect()
         gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def _aside() -> Iterator[None]:
+    """Keep what scoring finds set aside from being taken back after it."""
+    with set_aside():
+        yield
 
 
 @pytest.fixture(scope="session")

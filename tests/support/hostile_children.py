@@ -19,10 +19,12 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from valuebias import ValueBiasError
+from valuebias.backends.memory import set_aside
 
 __all__ = ["LIMIT", "MEMORY", "Result", "alone", "apart", "run_all"]
 
@@ -30,6 +32,8 @@ LIMIT = 5.0
 """Seconds of processor that a case may take."""
 MEMORY = 2**30
 """Bytes that it may take beside what there was."""
+_aside: list[ExitStack] = []
+"""Holds what is set aside to the end of the process."""
 _ADDRESSES = 6 * 2**30
 
 
@@ -56,6 +60,9 @@ def run_all(
     that takes ten times as many seconds, because others may be at work on this machine.
     """
     # What is imported is no garbage; to look through it takes longer than most cases.
+    if not _aside:
+        _aside.append(ExitStack())
+        _aside[0].enter_context(set_aside())
     gc.collect()
     gc.freeze()
     place: int | None = 0 if cases else None
