@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from valuebias._core.foreign import reading
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 
 
@@ -33,3 +36,11 @@ def test_every_known_name_is_listed(name: str, known: list[str]) -> None:
 
 def test_what_is_no_text_is_taken_too() -> None:
     assert did_you_mean(None, ["a"]) == "Known: 'a'."
+
+
+def test_a_package_that_is_missing_is_no_damage() -> None:
+    with (
+        pytest.raises(ValueBiasError, match=r"cannot be loaded: it needs a package .*'nowhere'"),
+        reading("The tokenizer", advice="Install it.", verb="loaded"),
+    ):
+        importlib.import_module("nowhere")

@@ -89,6 +89,8 @@ def _reason(error: BaseException) -> str:
         return "it is nested too deeply"
     if isinstance(error, MemoryError):
         return "it takes more memory than there is"
+    if isinstance(error, ImportError):
+        return "it needs a package that is missing or does not fit"
     if isinstance(error, OSError) and error.strerror:
         return "the system refuses"
     return ""
