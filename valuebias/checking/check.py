@@ -10,7 +10,7 @@ import pandas as pd
 
 from valuebias._core.atomic import restore
 from valuebias._core.foreign import check_file
-from valuebias._core.opening.forms import check_form
+from valuebias._core.opening.formats import check_format
 from valuebias._core.text import visible
 from valuebias.checking.pieces import LEAVES, Findings, is_zarr, look_at_folder, look_at_zarr
 from valuebias.errors import ValueBiasError, did_you_mean, few
@@ -149,7 +149,7 @@ def check(path: str | os.PathLike[str]) -> Check:
     if not restore(root):
         raise ValueBiasError(f"There is no file or folder {os.fspath(path)!r}. Check the path.")
     check_file(root)
-    check_form(root)
+    check_format(root)
     findings = Findings()
     if os.path.isdir(root):
         _look_in(root, findings, depth=0)

@@ -39,8 +39,9 @@ import xarray as xr
 from valuebias._core.atomic import atomic_path, restore
 from valuebias._core.folder_names import check_apart, check_plain
 from valuebias._core.foreign import check_file, reading
-from valuebias._core.opening.forms import check_form, read_steadily
+from valuebias._core.opening.formats import check_format
 from valuebias._core.opening.numpy_files import is_text
+from valuebias._core.opening.replaced import read_steadily
 from valuebias._core.opening.zarr_folders import check_zarr
 from valuebias._core.sums import content_sum, file_bytes
 from valuebias._core.text import escape, has_surrogate, unescape
@@ -111,7 +112,7 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     check_file(source)
     if os.path.isfile(source) and source.stat().st_size == 0:
         raise ValueBiasError(f"{os.fspath(path)!r} is empty.")
-    check_form(source)
+    check_format(source)
     side = source.with_name(f"{source.name}.json")
     ds = read_steadily(lambda: reader(source, kind), [source, side, source / ".zmetadata"])
     if str(ds.attrs.get("format")).startswith(("valuebias-fit/", "valuebias-ablation/")):

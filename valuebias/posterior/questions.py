@@ -400,7 +400,6 @@ class Questions(Draws):
                 f"{self.settings['formula']!r} is not finite there; give others."
             )
         rng, components = self.rng("predictions"), self.problem.components
-        base_name = str(self.settings["base"] or "base")
         names = [*components.model_level(), *components.model_level("word")]
         of_model = tuple(name for name in names if not name.startswith("base_"))
         of_base = tuple(name for name in names if name.startswith("base_"))
@@ -416,7 +415,7 @@ class Questions(Draws):
                 family = str(table["family"].iloc[k]) if "family" in table else None
                 relative = self._same_base(table, k)
                 unseen = Unseen(crossing, components, self.v, weights, rng, of_base)
-                of = (_base_of(table, k, base_name) or f"\0{k}", family)
+                of = (self._base_of(table, k) or f"\0{k}", family)
                 if of not in bases:
                     bases[of] = Unseen(crossing, components, self.v, weights, rng, of_model)
                 departure = unseen.models(family)
@@ -534,13 +533,18 @@ class Questions(Draws):
             raise ValueBiasError(f"pair compares {shown(first)} with itself; name two of {name!r}.")
         return [(first, second)]
 
+    def _base_of(self, models: pd.DataFrame, k: int) -> str:
+        """Return what a row says of its base; empty where it says nothing."""
+        name = str(self.settings["base"] or "base")
+        value = models[name].iloc[k] if name in models else None
+        return "" if pd.isna(value) else str(value)
+
     def _same_base(self, models: pd.DataFrame, k: int) -> int | None:
         """Return the position of a model of the fit on the same base, where that has effects."""
-        group = self.problem.crossing.space.group("base")
-        name = str(self.settings["base"] or "base")
-        if group is None or name not in models:
+        group, base = self.problem.crossing.space.group("base"), self._base_of(models, k)
+        if group is None or not base:
             return None
-        same = np.flatnonzero(group.labels == str(models[name].iloc[k]))
+        same = np.flatnonzero(group.labels == base)
         if not len(same):
             return None
         if "family" in models and "family" in self.data.coords:
@@ -548,16 +552,10 @@ class Questions(Draws):
             if str(models["family"].iloc[k]) not in families:
                 raise ValueBiasError(
                     f"{str(models.index[k])!r} is said to be of {models['family'].iloc[k]!r}, but "
-                    f"the models on {models[name].iloc[k]!r} are of {str(families[0])!r}; name its "
+                    f"the models on {base!r} are of {str(families[0])!r}; name its "
                     "own base, or leave the base out."
                 )
         return int(same[0])
-
-
-def _base_of(models: pd.DataFrame, k: int, name: str) -> str:
-    """Return what a row says of its base; empty where it says nothing."""
-    value = models[name].iloc[k] if name in models else None
-    return "" if pd.isna(value) else str(value)
 
 
 def largest_difference(fit: Questions) -> dict[str, Any]:

@@ -19,9 +19,10 @@ import xarray as xr
 from valuebias._core.atomic import atomic_path, restore
 from valuebias._core.folder_names import check_plain
 from valuebias._core.foreign import reading
-from valuebias._core.opening.forms import check_form, read_steadily
+from valuebias._core.opening.formats import check_format
 from valuebias._core.opening.hdf5_bytes import check_bytes
 from valuebias._core.opening.hdf5_files import check_hdf5
+from valuebias._core.opening.replaced import read_steadily
 from valuebias._core.opening.zarr_folders import check_zarr
 from valuebias._core.sums import file_bytes
 from valuebias.analysis.design.priors import as_prior
@@ -102,7 +103,7 @@ def load_saved(path: str | PathLike[str]) -> Posterior | AblationPosterior:
     source = _checked(path, loading=True)
     if not restore(source):
         raise ValueBiasError(f"{str(source)!r} does not exist; check the path.")
-    check_form(source)
+    check_format(source)
     tree = read_steadily(lambda: _read(source), [source, source / ".zmetadata"])
     kind = tree.attrs.get("format")
     if kind not in (FORMAT, ABLATION):

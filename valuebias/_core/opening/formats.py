@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["check_form", "read_steadily"]
+__all__ = ["check_format"]
 
 _NOUNS = {
     ".nc": "a netCDF file",
@@ -19,12 +17,9 @@ _NOUNS = {
 _BEGINNINGS = {b"\x89HDF\r\n\x1a\n": ".nc", b"PAR1": ".parquet"}
 _ZARR = (".zgroup", ".zmetadata", "zarr.json")
 _LOOKED_AT = 4096
-_TRIES = 10
-
-_T = TypeVar("_T")
 
 
-def check_form(path: Path) -> None:
+def check_format(path: Path) -> None:
     """Refuse what its name says to be of one format and its content of another.
 
     Copied under another name it is as good as before, which "damaged" would not tell.
@@ -69,26 +64,3 @@ def _is_text(line: bytes) -> bool:
         return line.decode("utf-8-sig").strip().isprintable()
     except UnicodeDecodeError:
         return False
-
-
-def read_steadily(read: Callable[[], _T], paths: Sequence[Path]) -> _T:
-    """Read what another process may replace meanwhile; if it did and reading fails, read anew."""
-    for _ in range(_TRIES):
-        before = _stamps(paths)
-        try:
-            return read()
-        except ValueBiasError:
-            if _stamps(paths) == before:
-                raise
-    return read()
-
-
-def _stamps(paths: Sequence[Path]) -> list[tuple[int, int] | None]:
-    stamps: list[tuple[int, int] | None] = []
-    for path in paths:
-        try:
-            state = path.stat()
-            stamps.append((state.st_ino, state.st_mtime_ns))
-        except OSError:
-            stamps.append(None)
-    return stamps
