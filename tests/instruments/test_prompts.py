@@ -233,3 +233,14 @@ def test_any_mapping_is_taken_or_refused_clearly(source: dict[str, str]) -> None
     except ValueBiasError:
         return
     assert dict(made.table["text"]) == source
+
+
+def test_a_wording_that_is_no_text_is_named() -> None:
+    made = Factorial(
+        template="What is the {adjective} thing?",
+        factors={"adjective": {"best": "best", "none": None}},  # type: ignore[dict-item]
+        framing={"best": "positive", "none": "negative"},
+        framing_by="adjective",
+    )
+    with pytest.raises(ValueBiasError, match=r"'adjective' has None for the level 'none'"):
+        prompts(made)

@@ -188,6 +188,12 @@ def test_weights_in_several_files_are_found_counted_and_hashed(rm: Path) -> None
     (rm / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(ValueBiasError, match=r"lacks 'model-00002-of-00002.safetensors'"):
         reward(rm)
+    long = "x" * 300 + ".safetensors"
+    (rm / weights.INDEX).write_text(
+        json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors", "b": long}})
+    )
+    with pytest.raises(ValueBiasError, match=r"lacks 'xxx"):
+        reward(rm)
     (rm / weights.INDEX).write_text("{")
     with pytest.raises(ValueBiasError, match=r"index of the weights of 'rm'.*cannot be read"):
         reward(rm)

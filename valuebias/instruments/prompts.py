@@ -135,6 +135,12 @@ class Factorial:
                 )
             template = _level(template, row[self.template_by], "template")
         wording = {name: self.factors[name][level] for name, level in row.items()}
+        for name, text in wording.items():
+            if not isinstance(text, str):
+                raise ValueBiasError(
+                    f"The factor {shown(name)} has {shown(text)} for the level "
+                    f"{shown(row[name])}; expected a text, which may be empty (''). Quote it."
+                )
         try:
             return "".join(_filled(template, wording))
         except (KeyError, ValueError) as error:

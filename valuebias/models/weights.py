@@ -12,7 +12,7 @@ from valuebias._core.atomic import atomic_path
 from valuebias._core.fetch import cache_folder
 from valuebias._core.foreign import read_json, reading
 from valuebias._core.provenance import sha256
-from valuebias.errors import ValueBiasError, few
+from valuebias.errors import ValueBiasError, few, shown
 from valuebias.models.config import read_raw
 
 __all__ = [
@@ -109,12 +109,13 @@ def _named(folder: Path, name: str) -> str | None:
 def weight_files(folder: Path, name: str) -> list[Path]:
     """Find the safetensors files of a folder."""
     paths = [folder / file for file in listed(folder, name)]
-    missing = [path.name for path in paths if not path.is_file()]
+    # pathlib would raise where a name is longer than a file's may be.
+    missing = [path.name for path in paths if not os.path.isfile(path)]
     if not missing:
         return paths
     if len(missing) < len(paths):
         raise ValueBiasError(
-            f"The folder {os.fspath(folder)!r} of {name!r} lacks {missing[0]!r} and "
+            f"The folder {os.fspath(folder)!r} of {name!r} lacks {shown(missing[0])} and "
             f"{len(missing) - 1} more of {len(paths)} files with weights. Complete the download."
         )
     check_has(sorted(path.name for path in folder.iterdir()), folder, name)
