@@ -129,7 +129,8 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     names = list(known)
     if not names:
         return "None is known."
-    lowered = {entry.lower(): entry for entry in reversed(names)}
+    # Names out of files may be of any type.
+    lowered = {str(entry).lower(): entry for entry in reversed(names)}
     wanted = str(name)[:_LONGEST].lower() if isinstance(name, str) else shown(name).lower()
     close = difflib.get_close_matches(wanted, list(lowered), n=1, cutoff=0.6)
     hint = f"Did you mean {shown(lowered[close[0]])}? " if close else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -36,6 +37,8 @@ def test_every_known_name_is_listed(name: str, known: list[str]) -> None:
 
 def test_what_is_no_text_is_taken_too() -> None:
     assert did_you_mean(None, ["a"]) == "Known: 'a'."
+    known: list[Any] = [None, 1, "a"]
+    assert did_you_mean("A", known) == "Did you mean 'a'? Known: None, 1, 'a'."
 
 
 def test_a_package_that_is_missing_is_no_damage() -> None:

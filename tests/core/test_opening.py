@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 import valuebias
 from valuebias import ValueBiasError
@@ -144,6 +145,33 @@ def test_a_folder_holds_files_only(folder: Path) -> None:
     os.mkfifo(folder / "score" / "1.0.0.pipe")
     with pytest.raises(REFUSED, match="neither a file nor a folder"):
         valuebias.read(folder)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_folder_where_a_chunk_belongs(tmp_path: Path, zarr_format: Any, nested: bool) -> None:
+    """Zarr would read empty texts there, and zeros; the other way round likewise."""
+    at = tmp_path / "own.zarr"
+    separator = "/" if nested else "."
+    array = zarr.create_array(
+        at / "x", shape=(4, 4), chunks=(2, 2), dtype="i4", zarr_format=zarr_format,
+        chunk_key_encoding={"name": "v2" if zarr_format == 2 else "default",
+                            "separator": separator},
+    )  # fmt: skip
+    array[:] = np.arange(1, 17).reshape(4, 4)
+    check_zarr(at)
+    chunk = next(path for path in at.rglob("*1") if path.is_file())
+    chunk.unlink()
+    chunk.mkdir()
+    with pytest.raises(REFUSED, match="as a folder, where a file belongs"):
+        check_zarr(at)
+    chunk.rmdir()
+    check_zarr(at)
+    if nested:
+        (at / "x" / ("7" if zarr_format == 2 else "c/7")).write_bytes(b"numbers")
+        with pytest.raises(REFUSED, match="as a file, where a folder belongs"):
+            check_zarr(at)
 
 
 def test_folders_without_end(folder: Path) -> None:

@@ -172,6 +172,7 @@ def test_a_bad_factorial_is_named(changed: dict[str, Any], said: str) -> None:
     [
         ({"factors": {"noun": [1, 2]}}, r"levels \[1, 2\]; expected a list of texts"),
         ({"factors": {"noun": {1: "a"}}}, "holds 1, of type int; expected text"),
+        ({"factors": {None: ["a", "b"]}}, "holds None, of type NoneType"),
         ({"factors": {"noun": {"a": None, "b": True}}}, "holds True, of type bool"),
         ({"factors": {"noun": 3}}, "levels 3"),
         ({"template": 3}, "holds 3"),

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import warnings
 import zipfile
@@ -267,7 +268,8 @@ def _put_together(read: Callable[[Path], str]) -> Callable[[Path], str]:
                 for name, node in tree.load().children.items():
                     groups[str(name)] = unescape_texts(node.to_dataset().drop_encoding())
         (folder / "fit.nc").unlink()
-        if any("\0" in text for text in attrs.values()):
+        # HDF5 takes neither.
+        if any(re.search("[\0\ud800-\udfff]", text) for text in attrs.values()):
             raise ValueBiasError("Such a file cannot be made.")
         write_groups(groups, attrs, folder / "fit.nc")
         return read(folder)

@@ -338,12 +338,16 @@ def _levels(name: object, levels: object) -> dict[str, str]:
     )
 
 
-def _check_texts(entries: Iterable[object]) -> None:
-    """Require text, or mappings of text; YAML reads 1, yes and 2020-01-01 as other types."""
+def _check_texts(entries: Iterable[object], *, named: bool = False) -> None:
+    """Require text, or mappings of text; YAML reads 1, yes, null and 2020-01-01 as other types.
+
+    Only what is `named` must be there: a wording that lacks is spoken of where it is used.
+    """
     for entry in entries:
         if isinstance(entry, Mapping):
-            _check_texts([*entry, *entry.values()])
-        elif entry is not None and not isinstance(entry, str):
+            _check_texts(entry, named=True)
+            _check_texts(entry.values())
+        elif not isinstance(entry, str) and (named or entry is not None):
             raise ValueBiasError(
                 f"A factorial definition holds {shown(entry)}, of type {type(entry).__name__}; "
                 "expected text. Quote it."

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,13 @@ class _Array:
 
 def check_zarr(path: Path, *, lazily: Sequence[str] = ()) -> None:
     """Refuse a Zarr folder that would run anything or take more memory than it has need of."""
-    sizes = dict(_files(path, path, 0))
+    sizes: dict[str, int] = {}
+    folders: list[str] = []
+    for name, size in _entries(path, path, 0):
+        if size is None:
+            folders.append(name)
+        else:
+            sizes[name] = size
     total = sum(sizes.values())
     arrays: dict[str, list[_Array]] = {}
     for name in sizes:
@@ -79,6 +85,7 @@ def check_zarr(path: Path, *, lazily: Sequence[str] = ()) -> None:
         if file not in _METADATA and not file.startswith("."):
             for array in _of_chunk(arrays, folder):
                 array.files[name] = size
+    _check_places(path, arrays, sizes, folders)
     for array in (array for group in arrays.values() for array in group):
         _check_chunks(path, array, total)
     whole = sum(
@@ -89,13 +96,15 @@ def check_zarr(path: Path, *, lazily: Sequence[str] = ()) -> None:
     check_size(whole, total, repr(str(path)))
 
 
-def _files(root: Path, folder: Path, depth: int) -> Iterator[tuple[str, int]]:
+def _entries(root: Path, folder: Path, depth: int) -> Iterator[tuple[str, int | None]]:
+    """Give every file with its size, and every folder without one."""
     if depth > _DEPTH:
         raise RefusedFileError(f"{str(root)!r} has folders within folders without end.")
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
-                yield from _files(root, Path(entry.path), depth + 1)
+                yield Path(entry.path).relative_to(root).as_posix(), None
+                yield from _entries(root, Path(entry.path), depth + 1)
             elif entry.is_file():
                 yield Path(entry.path).relative_to(root).as_posix(), entry.stat().st_size
             elif not entry.is_symlink() or Path(entry.path).exists():
@@ -277,6 +286,32 @@ def _check_chunks(root: Path, array: _Array, total: int) -> None:
                 "It is damaged; get it again from where it was made."
             )
         check_size(unpacked, size, repr(str(root / name)))
+
+
+def _check_places(
+    root: Path,
+    arrays: Mapping[str, list[_Array]],
+    files: Iterable[str],
+    folders: Iterable[str],
+) -> None:
+    """Refuse a folder where a chunk's file belongs, and the other way round.
+
+    Zarr takes the chunk for one of empty values.
+    """
+    entries = [(name, True) for name in folders] + [(name, False) for name in files]
+    for name, is_folder in entries:
+        for array in _of_chunk(arrays, name):
+            inside = name.removeprefix(array.name).strip("/")
+            places = [place for place in re.split("[./]", inside) if place != "c"]
+            n_dims = max(len(array.shape), 1)
+            if not places or not all(place.isdecimal() for place in places):
+                continue
+            if len(places) >= n_dims if is_folder else len(places) < n_dims:
+                raise RefusedFileError(
+                    f"{str(root)!r} holds {shown(name)} as a {'folder' if is_folder else 'file'}, "
+                    f"where a {'file' if is_folder else 'folder'} belongs. It is damaged; get it "
+                    "again from where it was made."
+                )
 
 
 def _unpacked(head: bytes, compressor: str) -> int | None:
