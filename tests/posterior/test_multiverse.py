@@ -68,17 +68,25 @@ def test_it_goes_on_where_it_stopped(scores: xr.Dataset, tmp_path) -> None:
         valuebias.multiverse(scores, **choices, seed=3, out=tmp_path / "m", part=(k, 3))  # type: ignore[arg-type]
     results = sorted((tmp_path / "m").glob("*.json"))
     results.remove(tmp_path / "m" / "multiverse.json")
-    assert 0 < len(results) < len(whole.table)
+    assert 1 < len(results) < len(whole.table)
     times = {path: path.stat().st_mtime_ns for path in results}
     results[0].write_text("{", encoding="utf-8")
+    # Another number in it, which is one all the same.
+    other = json.loads(results[1].read_text(encoding="utf-8"))
+    results[1].write_text(json.dumps(other | {"mean": other["mean"] + 0.1}), encoding="utf-8")
     again = valuebias.multiverse(scores, **choices, out=tmp_path / "m")  # type: ignore[arg-type]
     pd.testing.assert_frame_equal(again.table, whole.table)
-    assert all(path.stat().st_mtime_ns == times[path] for path in results[1:])
+    assert all(path.stat().st_mtime_ns == times[path] for path in results[2:])
     assert json.loads(results[0].read_text(encoding="utf-8"))["outcome"] == "normal"
     with pytest.raises(ValueBiasError, match="other scores"):
         valuebias.multiverse(simulate(**SIZES, seed=9), **choices, out=tmp_path / "m")  # type: ignore[arg-type]
     with pytest.raises(ValueBiasError, match="other seed"):
         valuebias.multiverse(scores, **choices, seed=4, out=tmp_path / "m")  # type: ignore[arg-type]
+    record = tmp_path / "m" / "multiverse.json"
+    for text in ("[" * 100_000, record.read_text(encoding="utf-8").replace("scores", "cores")):
+        record.write_text(text, encoding="utf-8")
+        with pytest.raises(ValueBiasError, match=r"is damaged\. Delete the folder"):
+            valuebias.multiverse(scores, **choices, out=tmp_path / "m")  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_estimated_is_said(scores: xr.Dataset) -> None:

@@ -150,7 +150,12 @@ def metadata_of(folder: Path, name: str) -> dict[str, Any]:
         record = None
     if record is not None and name in record.metadata:
         return dict(record.metadata[name])
-    return dict(json.loads((folder / name).read_text(encoding="utf-8")))
+    try:
+        return dict(json.loads((folder / name).read_text(encoding="utf-8")))
+    except RecursionError as error:
+        raise DamagedError(
+            f"{str(folder / name)!r} is damaged: it is nested too deeply. {_advice()}"
+        ) from error
 
 
 def owners(folder: Path, record: Record | None = None) -> list[str]:

@@ -20,6 +20,7 @@ import xarray as xr
 
 from valuebias._core.atomic import atomic_path
 from valuebias._core.progress import progress_bar
+from valuebias._core.sums import SUM, read_json, sealed
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.estimands.estimand import DIFFERENCE
 from valuebias.analysis.estimands.weights import Contrast, read_contrast, store_contrast
@@ -37,6 +38,7 @@ CHOICES = ("outcome", "formula", "base", "words", "lexicon", "prompts", "prior")
 _NUMBERS = ("mean", "sd", "lower", "upper", "p_direction", "p_rope")
 _SAMPLER = {"draws": 500, "tune": None, "chains": 2, "sampler": "hmc"}
 _PROB = 0.9
+_RECORD = "multiverse.json"
 _OTHER = "does not compare these: "
 _PARTS = ("form", "variable", "first", "second", "framing")
 
@@ -383,7 +385,7 @@ def _find(fit: Posterior, estimand: Mapping[str, Any]) -> tuple[Posterior, int] 
 def _keep(folder: Path | None, spec: Mapping[str, str], row: Mapping[str, Any]) -> None:
     if folder is not None:
         with atomic_path(_file(folder, spec)) as part:
-            part.write_text(json.dumps(row), encoding="utf-8")
+            part.write_text(json.dumps(sealed(row)), encoding="utf-8")
 
 
 def _run(
@@ -540,8 +542,9 @@ def _seed(seed: int | None, folder: Path | None) -> int:
                 f"seed must be a whole number from 0 to 2**32 − 1, found {shown(seed)}."
             )
         return int(seed)
-    if folder is not None and (folder / "multiverse.json").exists():
-        return int(json.loads((folder / "multiverse.json").read_text(encoding="utf-8"))["seed"])
+    known = {} if folder is None else _record(folder)
+    if isinstance(known.get("seed"), int):
+        return int(known["seed"])
     return secrets.randbits(32)
 
 
@@ -556,8 +559,7 @@ def _prepare(folder: Path | None, task: _Task) -> Mapping[str, Any] | None:
         "pair": task.pair,
         "seed": task.seed,
     }
-    path = folder / "multiverse.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else record
+    known = _record(folder) or record
     other = [name for name in record if known.get(name) != record[name]]
     if other:
         raise ValueBiasError(
@@ -565,11 +567,26 @@ def _prepare(folder: Path | None, task: _Task) -> Mapping[str, Any] | None:
             "another folder, or leave seed= out to go on with its own."
         )
     estimand: Mapping[str, Any] | None = known.get("estimand") or task.estimand
-    if not path.exists() or known.get("estimand") != estimand:
+    if known is record or known.get("estimand") != estimand:
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as file:
-            file.write_text(json.dumps(record | {"estimand": estimand}), encoding="utf-8")
+        with atomic_path(folder / _RECORD) as file:
+            content = sealed(record | {"estimand": estimand})
+            file.write_text(json.dumps(content), encoding="utf-8")
     return estimand
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """Read what a folder says its results are of; empty where it is new."""
+    path = folder / _RECORD
+    if not path.exists():
+        return {}
+    try:
+        return read_json(path)
+    except ValueBiasError as error:
+        raise ValueBiasError(
+            f"{str(path)!r}, which says what the results in its folder are of, is damaged. Delete "
+            "the folder, or name another one: all is estimated anew then."
+        ) from error
 
 
 def _file(folder: Path, spec: Mapping[str, str]) -> Path:
@@ -582,8 +599,9 @@ def _stored(folder: Path | None, spec: Mapping[str, str]) -> dict[str, Any] | No
     if folder is None or not _file(folder, spec).exists():
         return None
     try:
-        row = json.loads(_file(folder, spec).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        row = read_json(_file(folder, spec))
+    except ValueBiasError:
         return None
-    same = isinstance(row, dict) and all(row.get(name) == label for name, label in spec.items())
+    row.pop(SUM, None)
+    same = all(row.get(name) == label for name, label in spec.items())
     return row if same else None

@@ -415,7 +415,7 @@ def provenance_of(path: Path) -> dict[str, Any]:
         provenance = json.loads(attrs_of(path)["provenance"])
         if provenance["by"] == _BY:
             return dict(provenance)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, DamagedError):
             raise
     raise ValueBiasError(
