@@ -25,6 +25,7 @@ from valuebias._core.foreign import describe_error, read_json, reading
 from valuebias._core.provenance import sha256, versions
 from valuebias._core.sums import SUM, json_sum, sealed
 from valuebias.backends.base import Pack, Source
+from valuebias.backends.configuration import shape
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
@@ -125,21 +126,21 @@ def export(source: Source, folder: Path) -> None:
         )
     import torch
 
-    from valuebias.backends import loading
+    from valuebias.backends import comparing, loading
 
     cpu = torch.device("cpu")
     model, head = loading.load(source, device=cpu, spread=False, own_attention=False)
-    if not loading.takes_trees(model, source, head):
+    if not comparing.takes_trees(model, source, head):
         raise ValueBiasError(
             f"{source.name}: this architecture cannot be computed as a tree, so it cannot be "
             "exported. Use backend='torch', which computes it conversation by conversation."
         )
-    loading.check(model, source, head)
-    pack = loading.made_up(loading.shape(model.config).vocab_size, kind=source.kind)
+    comparing.check(model, source, head)
+    pack = comparing.made_up(shape(model.config).vocab_size, kind=source.kind)
     with atomic_path(folder) as part:
         part.mkdir()
         _write_graph(_graph(head), part / GRAPH, pack)
-        _compare(part / GRAPH, pack, loading.expected(model, head, pack), source)
+        _compare(part / GRAPH, pack, comparing.expected(model, head, pack), source)
         cast(Any, model).config.save_pretrained(part)
         _copy_tokenizer(source, part)
         # The configuration and the tokenizer decide on the numbers, too.
@@ -151,7 +152,7 @@ def export(source: Source, folder: Path) -> None:
             "head": source.head,
             "label": source.label,
             "dtype": source.dtype,
-            "vocabulary": loading.shape(model.config).vocab_size,
+            "vocabulary": shape(model.config).vocab_size,
             "reach": head.reach,
             "weights_sha256": source.weights_sha256,
             "files": {file: sha256(part / file) for file in files},

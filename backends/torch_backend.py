@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from valuebias._core.checks import check_known
 from valuebias.backends.base import Backend, LoadedModel, OutOfMemory, Pack, Source, conversations
+from valuebias.backends.configuration import Shape, shape
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class TorchBackend(Backend):
         """
         import torch
 
-        from valuebias.backends import loading, memory
+        from valuebias.backends import comparing, loading, memory
 
         check_known(source.dtype, self.dtypes(), f"{source.name}: the dtype is {source.dtype!r}.")
         if self.threads is not None:
@@ -129,7 +130,7 @@ class TorchBackend(Backend):
         model, head = loaded or loading.load(
             source, device=device, spread=spread, own_attention=True
         )
-        loading.check(model, source, head)
+        comparing.check(model, source, head)
         options: dict[str, Any] = {"backend": self, "device": device, "whole": whole}
         try:
             return TorchModel(model, head, source, **options)
@@ -189,24 +190,24 @@ class TorchModel(LoadedModel):
         self._adapter = source.file is None and (source.folder / loading.ADAPTER).is_file()
         self.device = str(device)
         self.dtype = "bfloat16 autocast" if self._autocast else source.dtype
-        self.vocabulary = loading.shape(model.config).vocab_size
+        self.vocabulary = shape(model.config).vocab_size
         self.batch_tokens = backend.batch_tokens or _batch_tokens(
-            device, loading.shape(model.config), source.dtype
+            device, shape(model.config), source.dtype
         )
 
     def _reorder(self) -> None:
         """Reorder weights for the CPU where possible, and check that results stay the same."""
         import torch
 
-        from valuebias.backends import loading, prepacked
+        from valuebias.backends import comparing, prepacked
 
         if not prepacked.possible(self._dtype):
             return
-        pack = loading.made_up(loading.shape(self._model.config).vocab_size, kind="reward")
+        pack = comparing.made_up(shape(self._model.config).vocab_size, kind="reward")
 
         def read() -> torch.Tensor:
             # Not by a head that the user gives: it may keep what it sees.
-            hidden = loading.tree(self._head, pack, self._device)[: len(pack)]
+            hidden = comparing.tree(self._head, pack, self._device)[: len(pack)]
             return hidden if self._head.own_head is None else self._head.logits(hidden)
 
         with torch.inference_mode():
@@ -220,7 +221,7 @@ class TorchModel(LoadedModel):
         except (TypeError, RuntimeError, AttributeError, ValueError) as error:
             raise _NotReordered from error
         arithmetic = str(self._dtype).removeprefix("torch.")
-        if not loading.near(after, before, loading.TOLERANCE[arithmetic]):
+        if not comparing.near(after, before, comparing.TOLERANCE[arithmetic]):
             raise _NotReordered
 
     def details(self) -> dict[str, Any]:
@@ -241,7 +242,7 @@ class TorchModel(LoadedModel):
         """Compute a pack."""
         import torch
 
-        from valuebias.backends import loading
+        from valuebias.backends import comparing
 
         arithmetic: Any = nullcontext()
         if self._autocast_all:
@@ -252,7 +253,7 @@ class TorchModel(LoadedModel):
                     return self._read_whole(pack)
                 if self._head.reach is None or pack.position.max() < self._head.reach:
                     return self._read(pack)
-                with loading.eager(self._model):
+                with comparing.eager(self._model):
                     return self._read_whole(pack)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
@@ -344,7 +345,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _batch_tokens(device: torch.device, shape: Any, dtype: str) -> int:
+def _batch_tokens(device: torch.device, sizes: Shape, dtype: str) -> int:
     """Choose how many tokens a pack has.
 
     On CPUs 1024: measured with SmolLM2-135M, larger packs gain nothing more and take more memory,
@@ -358,5 +359,5 @@ def _batch_tokens(device: torch.device, shape: Any, dtype: str) -> int:
     free, _ = torch.cuda.mem_get_info(device)
     size = 4 if dtype == "float32" else 2
     # The widest moment of a layer: gate, up and their product beside the residual stream.
-    token = size * (3 * shape.intermediate + 8 * shape.hidden)
+    token = size * (3 * sizes.intermediate + 8 * sizes.hidden)
     return int(np.clip(free // 4 // token, 1024, 32768))

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import stats
-from statsmodels.formula.api import ols
-from statsmodels.stats.anova import anova_lm
 
+from valuebias.analysis.classical.anova import type_two
 from valuebias.analysis.classical.frames import as_records, as_text, from_rows
+from valuebias.analysis.classical.leans import LEANS, leans, sentence
 from valuebias.analysis.classical.medians import MedianRanks, median_ranks
 from valuebias.analysis.classical.mixed import INTERCEPT, SLOPES, MixedFit, fit_mixed
 from valuebias.analysis.classical.permutation import bases_of, family_permutations
@@ -33,8 +31,6 @@ __all__ = ["Classical", "classical"]
 
 Array = NDArray[np.float64]
 
-_LEANS = ["spec", "estimand", "name", "framing", "category", "estimate", "se", "df", "t", "p",
-          "lower", "upper"]  # fmt: skip
 _FIT_COLUMNS = ["Value", "Std.Error", "DF", "t-value", "p-value"]
 
 
@@ -135,8 +131,8 @@ class Classical:
         """
         if not 0 < prob < 1:
             raise ValueBiasError(f"prob={prob!r}; expected a probability between 0 and 1.")
-        tables = [_leans(fit, self.ranks, prob=prob) for fit in self._fits]
-        return pd.concat(tables, ignore_index=True) if tables else from_rows([], columns=_LEANS)
+        tables = [leans(fit, self.ranks, prob=prob) for fit in self._fits]
+        return pd.concat(tables, ignore_index=True) if tables else from_rows([], columns=LEANS)
 
     def headline(self) -> Headline:
         """State the result of the paper's specification, and that with random slopes.
@@ -151,7 +147,7 @@ class Classical:
             text = "No mixed model could be estimated; see the messages."
             return Headline(text, pd.Series(dtype=object), False)
         first = frame.drop_duplicates("spec")
-        text = " ".join(_sentence(row, self.ranks) for _, row in first.iterrows())
+        text = " ".join(sentence(row, self.ranks) for _, row in first.iterrows())
         return Headline(text, frame.iloc[0], True)
 
     def summary(self) -> pd.DataFrame:
@@ -284,7 +280,7 @@ def classical(
     _check_numbers(n_permutations, seed)
     medians = median_ranks(dataset, contrast=contrast)
     fits, messages = _mixed_models(medians)
-    anova, excuse = _type_two(medians.frame())
+    anova, excuse = type_two(medians.frame())
     by_spec = {fit.spec: fit for fit in fits}
     empty = pd.DataFrame(columns=pd.Index(_FIT_COLUMNS, dtype=object))
     labels, unpermuted = family_permutations(
@@ -355,27 +351,6 @@ def _mixed_models(medians: MedianRanks) -> tuple[tuple[MixedFit, ...], list[str]
     return tuple(fits), messages
 
 
-def _type_two(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Test each term after all that do not contain it; levels as numbers, for names may be odd."""
-    factors = [name for name in ("family", "category", "framing") if frame[name].nunique() > 1]
-    coded = pd.DataFrame({name: pd.factorize(frame[name])[0] for name in factors})
-    coded["rank"] = frame["rank"].to_numpy()
-    columns = ["Sum Sq", "Df", "F value", "Pr(>F)"]
-    spread = coded.groupby(factors)["rank"].agg(["size", "min", "max"])
-    full = len(spread) == np.prod([coded[name].nunique() for name in factors])
-    if not full or not (spread["max"] > spread["min"]).any():
-        return from_rows([], columns=columns), (
-            "Type-II ANOVA: not estimated. Some family has no median rank for a category and "
-            "framing, or the ranks do not vary within any of them.",
-        )
-    fitted = ols("rank ~ " + " * ".join(f"C({name})" for name in factors), data=coded).fit()
-    table = anova_lm(fitted, typ=2)
-    table.columns = pd.Index(columns, dtype=object)
-    terms = [str(term).replace("C(", "").replace(")", "") for term in table.index]
-    table.index = pd.Index([t.replace("Residual", "Residuals") for t in terms], name="term")
-    return table, ()
-
-
 def _fit_frame(fits: tuple[MixedFit, ...], medians: MedianRanks) -> pd.DataFrame:
     columns = ["spec", "logLik", "n", "models", "singular"]
     size = int((~np.isnan(medians.values)).sum()), len(medians.models)
@@ -385,79 +360,3 @@ def _fit_frame(fits: tuple[MixedFit, ...], medians: MedianRanks) -> pd.DataFrame
 
 def _stacked(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else from_rows([], columns=columns)
-
-
-def _sentence(row: pd.Series[Any], ranks: MedianRanks) -> str:
-    first, second = ranks.categories[:2]
-    article = "a " if row["spec"] == INTERCEPT else ""
-    test = f"(t = {abs(row['t']):.2f} on {row['df']} degrees of freedom, p = {row['p']:.2g})."
-    if len(ranks.families) == 1:
-        liked, other = (first, second) if row["estimate"] > 0 else (second, first)
-        return (
-            f"With {article}{row['spec']} by model, {ranks.families[0]} models lean "
-            f"{abs(row['estimate']):.1f} median ranks towards {liked} against {other} {test}"
-        )
-    more, less = ranks.families[:2] if row["estimate"] > 0 else ranks.families[1::-1]
-    return (
-        f"With {article}{row['spec']} by model, {more} models lean {abs(row['estimate']):.1f} "
-        f"median ranks more towards {first} against {second} than {less} models {test}"
-    )
-
-
-def _leans(fit: MixedFit, medians: MedianRanks, *, prob: float) -> pd.DataFrame:
-    """Return every family's lean, and the differences between families, from a mixed model.
-
-    Notes
-    -----
-    In one framing a lean is the median rank of the second category less that of the first, so that
-    positive means that the first category has the *higher reward*. "Signed" averages the lean under
-    positive prompts and minus the lean under negative ones.
-    """
-    rows = []
-    df = fit.df_models if fit.spec == SLOPES else fit.df_rows
-    quantile = stats.t.ppf(0.5 + prob / 2, df)
-    for labels, weights in _rows(fit, medians):
-        estimate = float(weights @ fit.beta)
-        se = float(np.sqrt(weights @ fit.cov @ weights))
-        rows.append(
-            {
-                "spec": fit.spec,
-                **dict(zip(_LEANS[1:5], labels, strict=True)),
-                "estimate": estimate,
-                "se": se,
-                "df": df,
-                "t": estimate / se,
-                "p": float(2 * stats.t.sf(abs(estimate / se), df)),
-                "lower": estimate - quantile * se,
-                "upper": estimate + quantile * se,
-            }
-        )
-    return from_rows(rows, columns=_LEANS)
-
-
-def _rows(fit: MixedFit, medians: MedianRanks) -> Iterator[tuple[tuple[str, ...], Array]]:
-    """Give the estimand, name, framing and categories of each row, and its weights on effects."""
-    families, categories = medians.families, medians.categories
-    for a, b in combinations(range(len(categories)), 2):
-        category = f"{categories[a]} − {categories[b]}"
-        by_framing = _by_framing(fit, medians, a, b)
-        for g, h in combinations(range(len(families)), 2):
-            for framing, weights in by_framing.items():
-                name = f"{families[g]} − {families[h]}"
-                labels = ("family difference", name, framing, category)
-                yield labels, weights[g] - weights[h]
-        for g, family in enumerate(families):
-            for framing, weights in by_framing.items():
-                yield ("family lean", family, framing, category), weights[g]
-
-
-def _by_framing(fit: MixedFit, medians: MedianRanks, a: int, b: int) -> dict[str, Array]:
-    """Return the weights, shape (family, effect), of the lean in each framing and over both."""
-    size = len(medians.categories)
-    by_framing = {
-        framing: fit.effects.design[:, f * size + b] - fit.effects.design[:, f * size + a]
-        for f, framing in enumerate(medians.framings)
-    }
-    signs = {"positive": 1.0, "negative": -1.0}
-    signed = np.mean([signs[framing] * weights for framing, weights in by_framing.items()], axis=0)
-    return {"signed": signed, **by_framing}

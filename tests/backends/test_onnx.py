@@ -205,10 +205,10 @@ def test_an_export_of_another_kind_is_refused(export: Path) -> None:
 def test_an_export_that_gives_other_numbers_is_not_kept(
     models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from valuebias.backends import loading
+    from valuebias.backends import comparing
 
-    right = loading.expected
-    monkeypatch.setattr(loading, "expected", lambda *given: 1.01 * right(*given))
+    right = comparing.expected
+    monkeypatch.setattr(comparing, "expected", lambda *given: 1.01 * right(*given))
     with pytest.raises(ValueBiasError, match=r"the exported graph is wrong by 0\.0"):
         score(models["reward"], "reward", cache=tmp_path)
     assert not list(tmp_path.iterdir())

@@ -9,7 +9,8 @@ import pytest
 from statsmodels.formula.api import ols
 
 from valuebias import ValueBiasError, classical
-from valuebias.analysis.classical.classical import Classical, _type_two
+from valuebias.analysis.classical.anova import type_two
+from valuebias.analysis.classical.classical import Classical
 from valuebias.datasets.simulate import simulate
 
 
@@ -26,7 +27,7 @@ def result() -> Classical:
 @pytest.mark.parametrize("data", ["three_families", "incomplete"])
 def test_the_anova_is_cars(data, classical_r, request):
     ranks = request.getfixturevalue(data)
-    table, messages = _type_two(ranks.frame())
+    table, messages = type_two(ranks.frame())
     r = pd.DataFrame(classical_r[{"three_families": "three"}.get(data, data)]["anova"])
     assert messages == ()
     assert table.index.tolist() == r["term"].tolist()

@@ -1,0 +1,83 @@
+"""What a configuration of transformers says: sizes, and up to which length a tree is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Shape", "reach", "shape"]
+
+# What configurations call how far back a token sees, and the layers that it is about.
+_WINDOWS = {
+    "sliding_window": "sliding_attention",
+    "sliding_window_size": "sliding_attention",
+    "window_size": "sliding_attention",
+    "local_attention": "sliding_attention",
+    "attention_window_size": "sliding_attention",
+    "attention_chunk_size": "chunked_attention",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes that decide about memory."""
+
+    hidden: int
+    intermediate: int
+    vocab_size: int
+
+
+def shape(config: Any) -> Shape:
+    """Read the sizes from a configuration of transformers."""
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    hidden = int(text.hidden_size)
+    return Shape(
+        hidden, int(getattr(text, "intermediate_size", None) or 4 * hidden), int(text.vocab_size)
+    )
+
+
+def reach(config: Any, windows: Collection[int]) -> int | None:
+    """Return up to how many tokens a tree gives the results of whole conversations.
+
+    Some models know sliding windows in their own masks only, and some turn positions differently
+    once any of a batch is far enough.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> config = SimpleNamespace(sliding_window=512, attention_chunk_size=8192)
+    >>> reach(config, {512}), reach(config, ())
+    (8192, 512)
+    """
+    return min((*_masked(config, windows), *_turned(config)), default=None)
+
+
+def _masked(config: Any, windows: Collection[int]) -> Iterator[int]:
+    """Return the windows that only the model's own masks know."""
+    layers = getattr(config, "layer_types", None)
+    for name, kind in _WINDOWS.items():
+        size = getattr(config, name, None)
+        if not isinstance(size, int) or isinstance(size, bool) or size <= 0 or size in windows:
+            continue
+        if name == "sliding_window" and getattr(config, "use_sliding_window", None) is False:
+            continue
+        if layers is None or kind in layers:
+            yield size
+
+
+def _turned(config: Any) -> Iterator[int]:
+    """Return the lengths beyond which rotary embeddings turn all positions differently."""
+    ropes = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
+    if not isinstance(ropes, Mapping):
+        return
+    for rope in (ropes, *(part for part in ropes.values() if isinstance(part, Mapping))):
+        kind = str(rope.get("rope_type") or rope.get("type") or "")
+        if kind not in ("longrope", "su", "dynamic"):
+            continue
+        longest = getattr(config, "max_position_embeddings", None)
+        if kind != "dynamic":
+            longest_trained = getattr(config, "original_max_position_embeddings", None)
+            longest = rope.get("original_max_position_embeddings") or longest_trained or longest
+        if isinstance(longest, int):
+            yield longest
