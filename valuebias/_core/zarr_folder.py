@@ -1,19 +1,16 @@
 """Zarr folders with a sum for every file, written with them and checked by every reader.
 
-The sums lie in Zarr's own consolidated metadata (``.zmetadata``), under a key that only this
-package looks at. That file is also what a folder *is*: it is replaced in one step, and where others
-have to follow it, it says until then what they are to hold (``pending``). So whoever reads by it
-finds the folder as it was or as it will be, and opens it in one read.
+Whoever reads by the record (see :mod:`valuebias._core.zarr_records`) finds the folder as it was or
+as it will be, and opens it in one read.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,175 +27,32 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import MemoryStore
 
 from valuebias._core.disk import explain_os_errors, write_bytes
-from valuebias._core.sums import SUM, DamagedError, json_sum, sum_of
+from valuebias._core.sums import DamagedError, sum_of
+from valuebias._core.zarr_records import (
+    MARK,
+    RECORD,
+    Record,
+    advice,
+    content_of,
+    marked,
+    marks_for,
+    owners,
+    read_record,
+    same_as_recorded,
+)
 
 __all__ = [
-    "MARK",
-    "OWNER",
-    "RECORD",
     "CheckedFolder",
-    "OtherStoreError",
-    "Record",
     "SummedFolder",
     "commit",
     "damage",
     "files_of",
-    "marked",
-    "metadata_of",
     "note",
     "open_checked",
-    "owners",
-    "read_record",
-    "same_as_recorded",
 ]
 
-RECORD = ".zmetadata"
-MARK = "score/.summed"
-"""Says that there are sums, to whoever finds scores that have lost them; fits have a digest, too.
-
-It lies where the marks of blocks do: of a file beside the arrays, Zarr says that it knows it not.
-"""
-OWNER = "of"
-"""Under which the mark of a block says whose scores it is of."""
-_MARKS = {MARK: b'{"sums": ".zmetadata"}'}
-_OURS = "valuebias"
-_FORMAT = "valuebias-sums/1"
 _METADATA = (".zarray", ".zattrs", ".zgroup")
 _BLOCK = re.compile(r"(?:.*/)?(score|token_logprob)/(\d+\.\d+\.\d+)(?:\.\d+)?")
-
-
-class OtherStoreError(DamagedError):
-    """A block and the record of its folder are of different stores."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What a folder holds."""
-
-    metadata: dict[str, Any]  # what each of Zarr's metadata files says
-    # The SHA-256 of every other file, by its place in the folder; scores that are written block by
-    # block are not among them: their marks vouch for them.
-    sums: dict[str, str] = field(default_factory=dict)
-    blocks: bool = False  # whether there are such scores
-    # What files are to hold that may not hold it yet.
-    pending: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def attrs(self) -> dict[str, Any]:
-        """The attributes of the folder."""
-        return dict(self.metadata.get(".zattrs", {}))
-
-    def to_bytes(self) -> bytes:
-        """Give the content of ``.zmetadata``."""
-        ours: dict[str, Any] = {"format": _FORMAT, "blocks": self.blocks, "sums": self.sums}
-        if self.pending:
-            ours["pending"] = {
-                key: base64.b64encode(content).decode() for key, content in self.pending.items()
-            }
-        whole = {"metadata": self.metadata, "zarr_consolidated_format": 1, _OURS: ours}
-        whole = json.loads(json.dumps(whole))
-        whole[_OURS][SUM] = _own_sum(whole)
-        return json.dumps(whole, indent=1).encode()
-
-
-def read_record(folder: Path) -> Record | None:
-    """Read what a folder is to hold; None where nothing says so, as in earlier versions."""
-    path = folder / RECORD
-    try:
-        whole = json.loads(path.read_bytes())
-        if not isinstance(whole, dict) or _OURS not in whole:
-            if isinstance(whole, dict) and isinstance(whole.get("metadata"), dict):
-                _check_never_summed(folder)
-                return None
-            raise ValueError("no metadata")
-        ours = whole[_OURS]
-        if ours[SUM] != _own_sum(whole):
-            raise ValueError("another sum")
-        pending = {key: base64.b64decode(text) for key, text in ours.get("pending", {}).items()}
-        return Record(whole["metadata"], ours["sums"], ours["blocks"], pending)
-    except (FileNotFoundError, NotADirectoryError):
-        _check_never_summed(folder)
-        return None
-    except DamagedError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedError(
-            f"{str(path)!r} is damaged ({type(error).__name__}: {str(error)[:100]}). {_advice()}"
-        ) from error
-
-
-def _marks_for(files: Iterable[str]) -> dict[str, bytes]:
-    return _MARKS if "score/.zarray" in set(files) else {}
-
-
-def _check_never_summed(folder: Path) -> None:
-    """Refuse what had sums and has lost them."""
-    if (folder / MARK).exists():
-        blocks = any(folder.glob("score/.finished.*"))
-        raise DamagedError(
-            f"{str(folder / RECORD)!r}, in which the checksums of all else were, is missing or was "
-            f"written anew without them. {_advice(blocks)} If {str(folder)!r} was changed on "
-            f"purpose, delete {MARK!r} in it: it is read without checksums then."
-        )
-
-
-def metadata_of(folder: Path, name: str) -> dict[str, Any]:
-    """Give what one of Zarr's metadata files says, by the record or else by the file itself."""
-    try:
-        record = read_record(folder)
-    except DamagedError:
-        record = None
-    if record is not None and name in record.metadata:
-        return dict(record.metadata[name])
-    try:
-        return dict(json.loads((folder / name).read_text(encoding="utf-8")))
-    except RecursionError as error:
-        raise DamagedError(
-            f"{str(folder / name)!r} is damaged: it is nested too deeply. {_advice()}"
-        ) from error
-
-
-def owners(folder: Path, record: Record | None = None) -> list[str]:
-    """Give for each model the sum of all that its scores depend on, which its marks have, too.
-
-    So a block of another store, mark and all, is not taken for one of this. None where the record
-    does not say it, or is lost.
-    """
-    try:
-        attrs = record.attrs if record is not None else metadata_of(folder, ".zattrs")
-        said = json.loads(attrs["provenance"])
-        common = said["scoring"]["settings"]
-        return [json_sum({OWNER: [common, entry["settings"]]}) for entry in said["models"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return []
-
-
-def marked(folder: Path, block: str, owners: Sequence[str]) -> dict[str, str] | None:
-    """Read the mark of a block: the sum of each of its chunks; None where it is not finished.
-
-    ``owners`` are those of the models; marks of earlier versions do not say theirs.
-    """
-    path = folder / "score" / f".finished.{block}"
-    try:
-        content = json.loads(path.read_bytes())
-        owner, row = content.pop(OWNER, None), int(block.partition(".")[0])
-        if owner is not None and row < len(owners) and owner != owners[row]:
-            raise OtherStoreError(
-                f"{str(path)!r}, the mark of a block, is of other scores than {RECORD!r} "
-                f"describes: one of the two was copied from another store. {_advice()}"
-            )
-        parts = [f"token_logprob/{block}.{part}" for part in range(len(content) - 1)]
-        if sorted(content) != sorted([f"score/{block}", *parts]):
-            raise ValueError("other chunks")
-        return {str(key): str(known) for key, known in content.items()}
-    except FileNotFoundError:
-        return None
-    except DamagedError:
-        raise
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedError(
-            f"{str(path)!r}, the mark of a block, is damaged. {_advice()}"
-        ) from error
 
 
 class _Folder(Store):
@@ -223,7 +77,7 @@ class _Folder(Store):
 
     def read(self, key: str) -> bytes | None:
         """Read a file; None where there is none."""
-        return _content(self.root / key)
+        return content_of(self.root / key)
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -315,7 +169,7 @@ class SummedFolder(_Folder):
 
     def seal(self) -> None:
         """Write the sums, after all else."""
-        for key, content in _marks_for(self.sums).items():
+        for key, content in marks_for(self.sums).items():
             self.write(key, content)
         metadata = json.loads((self.root / RECORD).read_bytes())["metadata"]
         sums = {key: known for key, known in sorted(self.sums.items()) if key != RECORD}
@@ -378,7 +232,7 @@ class CheckedFolder(_Folder):
         if expected not in (None, len(content)):
             raise DamagedError(
                 f"{str(self.root / key)!r} holds {len(content):,} bytes where its metadata says "
-                f"{expected:,}. {_advice(self.blocks)}"
+                f"{expected:,}. {advice(self.blocks)}"
             )
         return content
 
@@ -402,11 +256,11 @@ class CheckedFolder(_Folder):
 
     def _equal(self, key: str, content: bytes | None, known: str) -> bytes:
         if content is None:
-            raise DamagedError(f"{str(self.root / key)!r} is missing. {_advice(self.blocks)}")
+            raise DamagedError(f"{str(self.root / key)!r} is missing. {advice(self.blocks)}")
         if sum_of(content) != known:
             raise DamagedError(
                 f"{str(self.root / key)!r} is damaged: it does not hold what was written. "
-                f"{_advice(self.blocks)}"
+                f"{advice(self.blocks)}"
             )
         return content
 
@@ -431,14 +285,14 @@ def commit(folder: Path, files: Mapping[str, bytes], *, seen: bool = True) -> li
     except DamagedError:
         before, damaged = None, [RECORD]
     metadata, sums, changed = {}, {}, {}
-    for key, content in sorted({**files, **_marks_for(files)}.items()):
+    for key, content in sorted({**files, **marks_for(files)}.items()):
         if key == RECORD:
             continue
         if key.rsplit("/", 1)[-1] in _METADATA:
             metadata[key] = json.loads(content)
         else:
             sums[key] = sum_of(content)
-        present = _content(folder / key)
+        present = content_of(folder / key)
         if present != content:
             changed[key] = content
             if before and not (before.pending or same_as_recorded(before, key, present)):
@@ -487,43 +341,10 @@ def damage(folder: Path) -> list[str]:
     if record is None:
         return []
     keys = [*record.metadata, *(key for key in record.sums if key not in record.metadata)]
-    return [key for key in keys if not same_as_recorded(record, key, _content(folder / key))]
+    return [key for key in keys if not same_as_recorded(record, key, content_of(folder / key))]
 
 
 def _served(record: Record) -> dict[str, bytes]:
     whole = {"metadata": record.metadata, "zarr_consolidated_format": 1}
     served = {key: json.dumps(content).encode() for key, content in record.metadata.items()}
     return {**served, **record.pending, RECORD: json.dumps(whole).encode()}
-
-
-def _own_sum(whole: Mapping[str, Any]) -> str:
-    ours = {name: value for name, value in whole[_OURS].items() if name != SUM}
-    return json_sum({**whole, _OURS: ours})
-
-
-def same_as_recorded(record: Record, key: str, content: bytes | None) -> bool:
-    """Tell whether a file holds what the record says; what it does not name is as it may be."""
-    if key in record.sums:
-        return content is not None and sum_of(content) == record.sums[key]
-    if key not in record.metadata:
-        return True
-    try:
-        return content is not None and json.loads(content) == record.metadata[key]
-    except (ValueError, RecursionError):
-        return False
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-
-
-def _advice(resumed: bool = True) -> str:
-    if resumed:
-        return (
-            "Run the same valuebias.score(...) again: what is damaged is made again, and nothing "
-            "else. `valuebias check` lists all that is damaged."
-        )
-    return "Copy it again, or make it again. `valuebias check` lists all that is damaged."

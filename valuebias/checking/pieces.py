@@ -105,7 +105,7 @@ def is_zarr(folder: Path) -> bool:
 def look_at_zarr(folder: Path, findings: Findings) -> None:
     """Look at a store, a dataset or a fit."""
     from valuebias._core.opening.zarr_folders import check_zarr
-    from valuebias._core.zarr_folder import RECORD
+    from valuebias._core.zarr_records import RECORD
     from valuebias.scoring.store import LAZY
 
     before = len(findings.bad)
@@ -131,7 +131,7 @@ def look_at_zarr(folder: Path, findings: Findings) -> None:
 
 def _is_fit(folder: Path) -> bool:
     """Distinguish a fit of an earlier version, without a record, from a store of groups."""
-    from valuebias._core.zarr_folder import metadata_of
+    from valuebias._core.zarr_records import metadata_of
 
     try:
         return _kind(metadata_of(folder, ".zattrs")) == "fit"
@@ -178,7 +178,7 @@ def _look_at_vocabularies(folder: Path, findings: Findings) -> None:
 
 
 def _look_at_group(folder: Path, findings: Findings) -> None:
-    from valuebias._core.zarr_folder import RECORD, read_record, same_as_recorded
+    from valuebias._core.zarr_records import RECORD, read_record, same_as_recorded
 
     try:
         record = read_record(folder)
@@ -209,7 +209,7 @@ def _kind(attrs: dict[str, Any]) -> str:
 
 def _look_at_older(folder: Path, findings: Findings) -> None:
     """Look at a folder without a record: scores still have marks, and a fit a digest."""
-    from valuebias._core.zarr_folder import metadata_of
+    from valuebias._core.zarr_records import metadata_of
 
     attrs: dict[str, Any] = {}
     if (folder / ".zattrs").exists():
@@ -227,7 +227,7 @@ def _look_at_older(folder: Path, findings: Findings) -> None:
 
 def _look_at_blocks(folder: Path, findings: Findings) -> None:
     """Look at scores written block by block, each with a mark that has its sums."""
-    from valuebias._core.zarr_folder import RECORD, OtherStoreError, marked, owners
+    from valuebias._core.zarr_records import RECORD, OtherStoreError, marked, owners
 
     findings.kinds.add("store")
     names, n_blocks = _models(folder)
@@ -264,7 +264,7 @@ def _look_at_blocks(folder: Path, findings: Findings) -> None:
 
 def _models(folder: Path) -> tuple[list[str], int]:
     """Name the models of a group, and count its blocks when finished."""
-    from valuebias._core.zarr_folder import metadata_of
+    from valuebias._core.zarr_records import metadata_of
     from valuebias.scoring.store import provenance_of
 
     try:

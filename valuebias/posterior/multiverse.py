@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import os
-import secrets
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,19 +16,25 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valuebias._core.atomic import atomic_path
 from valuebias._core.progress import progress_bar
-from valuebias._core.sums import SUM, read_json, sealed
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.estimands.estimand import DIFFERENCE
 from valuebias.analysis.estimands.weights import Contrast, read_contrast, store_contrast
-from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, few, shown
-from valuebias.instruments import Lexicon
+from valuebias.errors import ValueBiasError, ValueBiasWarning, few, shown
 from valuebias.posterior.estimate import estimate
 from valuebias.posterior.headline import LEAST_DOUBT
+from valuebias.posterior.multiverse_choices import (
+    by_name,
+    is_whole,
+    read_lexicons,
+    read_priors,
+    read_prompts,
+    subset,
+)
+from valuebias.posterior.multiverse_folder import keep, prepare, read_seed, stored
 from valuebias.posterior.posterior import Posterior
 from valuebias.posterior.wording import percent
-from valuebias.schema import member_table, prompt_table, validate
+from valuebias.schema import validate
 
 __all__ = ["CHOICES", "Multiverse", "multiverse"]
 
@@ -38,7 +42,6 @@ CHOICES = ("outcome", "formula", "base", "words", "lexicon", "prompts", "prior")
 _NUMBERS = ("mean", "sd", "lower", "upper", "p_direction", "p_rope")
 _SAMPLER = {"draws": 500, "tune": None, "chains": 2, "sampler": "hmc"}
 _PROB = 0.9
-_RECORD = "multiverse.json"
 _OTHER = "does not compare these: "
 _PARTS = ("form", "variable", "first", "second", "framing")
 
@@ -231,19 +234,19 @@ def multiverse(
     """
     data = validate(dataset)
     folder = None if out is None else Path(out)
-    if workers is not None and not _is_whole(workers, 1):
+    if workers is not None and not is_whole(workers, 1):
         raise ValueBiasError(
             f"workers must be a whole number of 1 or more, found {shown(workers)}."
         )
-    chosen = _seed(seed, folder)
+    chosen = read_seed(seed, folder)
     options: dict[str, Mapping[str, Any]] = {
-        "outcome": _by_name("outcomes", outcomes),
-        "formula": {"default": None} if formulas is None else _by_name("formulas", formulas),
-        "base": _by_name("bases", bases),
-        "words": _by_name("words", words),
-        "lexicon": _lexicons(data, lexicons, chosen),
-        "prompts": _prompts(data, prompts, chosen),
-        "prior": _priors(priors),
+        "outcome": by_name("outcomes", outcomes),
+        "formula": {"default": None} if formulas is None else by_name("formulas", formulas),
+        "base": by_name("bases", bases),
+        "words": by_name("words", words),
+        "lexicon": read_lexicons(data, lexicons, chosen),
+        "prompts": read_prompts(data, prompts, chosen),
+        "prior": read_priors(priors),
     }
     for name, values in options.items():
         if not values:
@@ -253,14 +256,14 @@ def multiverse(
     ]
     asked = None if pair is None else _pair(pair)
     task = _Task(data, options, store_contrast(contrast), chosen, asked)
-    task = replace(task, estimand=_prepare(folder, task))
+    task = replace(task, estimand=prepare(folder, task.about, task.estimand))
     if part is not None:
         _check_part(part, folder)
-    done = {i: row for i, spec in enumerate(specs) if (row := _stored(folder, spec)) is not None}
+    done = {i: row for i, spec in enumerate(specs) if (row := stored(folder, spec)) is not None}
     if task.estimand is None:
         task, done[0] = task.begin(specs[0])
-        _keep(folder, specs[0], done[0])
-        _prepare(folder, task)
+        keep(folder, specs[0], done[0])
+        prepare(folder, task.about, task.estimand)
     wanted = [i for i in range(len(specs)) if i not in done]
     if part is not None:
         wanted = [i for i in wanted if i % part[1] == part[0] - 1]
@@ -285,6 +288,17 @@ class _Task:
     pair: list[str] | None
     # What all estimate: the parts of its name, and the weights of its categories.
     estimand: Mapping[str, Any] | None = None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the results in a folder are of."""
+        scores = np.ascontiguousarray(self.data["score"].to_numpy())
+        return {
+            "scores": hashlib.sha256(scores.tobytes()).hexdigest(),
+            "contrast": self.contrast,
+            "pair": self.pair,
+            "seed": self.seed,
+        }
 
     def begin(self, spec: Mapping[str, str]) -> tuple[_Task, dict[str, Any]]:
         """Estimate the first specification, whose headline says what the others estimate."""
@@ -318,7 +332,7 @@ class _Task:
     def _fit(self, spec: Mapping[str, str]) -> Posterior:
         chosen = {name: self.options[name][label] for name, label in spec.items()}
         return estimate(
-            _subset(self.data, chosen["lexicon"], chosen["prompts"]),
+            subset(self.data, chosen["lexicon"], chosen["prompts"]),
             {key: chosen[key] for key in ("formula", "outcome", "words", "base")}
             | {"spread": None},
             chosen["prior"],
@@ -382,12 +396,6 @@ def _find(fit: Posterior, estimand: Mapping[str, Any]) -> tuple[Posterior, int] 
     return f"its formula {fit.settings['formula']!r} has no {form} of {variable!r}."
 
 
-def _keep(folder: Path | None, spec: Mapping[str, str], row: Mapping[str, Any]) -> None:
-    if folder is not None:
-        with atomic_path(_file(folder, spec)) as part:
-            part.write_text(json.dumps(sealed(row)), encoding="utf-8")
-
-
 def _run(
     task: _Task, specs: list[dict[str, str]], wanted: list[int], done: dict[int, dict[str, Any]],
     folder: Path | None, workers: int, progress: bool,
@@ -404,32 +412,12 @@ def _run(
         try:
             for count, future in enumerate(as_completed(futures)):
                 done[futures[future]] = future.result()
-                _keep(folder, specs[futures[future]], done[futures[future]])
+                keep(folder, specs[futures[future]], done[futures[future]])
                 if advance is not None:
                     advance(count + 1, len(wanted))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _is_whole(value: object, least: int) -> bool:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return whole and value >= least  # type: ignore[operator]
-
-
-def _by_name(argument: str, values: Any) -> dict[str, Any]:
-    """Return the choices by their names, each once."""
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise ValueBiasError(f"{argument} must be a list, found {shown(values)}.")
-    wrong = [value for value in values if not isinstance(value, str | None)]
-    if wrong:
-        raise ValueBiasError(f"{argument} must list texts, found {shown(wrong[0])}.")
-    names = [str(value) for value in values]
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if twice:
-        text = f"{argument} lists {few(twice)} more than once; it counts once."
-        warnings.warn(text, ValueBiasWarning, stacklevel=3)
-    return dict(zip(names, values, strict=True))
 
 
 def _pair(pair: Any) -> list[str]:
@@ -441,167 +429,6 @@ def _pair(pair: Any) -> list[str]:
 
 
 def _check_part(part: Any, folder: Path | None) -> None:
-    numbers = isinstance(part, Sequence) and len(part) == 2 and all(_is_whole(n, 1) for n in part)
+    numbers = isinstance(part, Sequence) and len(part) == 2 and all(is_whole(n, 1) for n in part)
     if folder is None or not numbers or part[0] > part[1]:
         raise ValueBiasError(f"part is (k, n) with 1 ≤ k ≤ n, and needs out=; found {shown(part)}.")
-
-
-def _halves(groups: Sequence[np.ndarray[Any, Any]], seed: int) -> list[np.ndarray[Any, Any]]:
-    """Split each group at random, and return the two halves over all."""
-    rng = np.random.default_rng([seed, 14])
-    mixed = [rng.permutation(group) for group in groups]
-    return [np.unique(np.concatenate([group[k::2] for group in mixed])) for k in (0, 1)]
-
-
-def _lexicons(data: xr.Dataset, asked: Any, seed: int) -> dict[str, Any]:
-    """Return what each lexicon keeps of the words: positions, or a table of memberships."""
-    every: dict[str, Any] = {"all words": None}
-    member = member_table(data).to_numpy()
-    if asked is None:
-        return every
-    if asked == "halves":
-        used = np.zeros(len(member), dtype=bool)
-        groups = []
-        for column in member.T:
-            groups.append(np.flatnonzero(column & ~used))
-            used |= column
-        first, second = _halves(groups, seed)
-        return every | {"half 1": first, "half 2": second}
-    words = [str(word) for word in data["response"].to_numpy()]
-    if asked == "jackknife":
-        inside = np.flatnonzero(member.any(axis=1))
-        return every | {f"without {words[i]}": np.setdiff1d(inside, [i]) for i in inside}
-    if not isinstance(asked, Mapping):
-        raise ValueBiasError(
-            f"lexicons is {shown(asked)}. {did_you_mean(asked, ('halves', 'jackknife'))} Or map "
-            "names to lexicons or to lists of words."
-        )
-    for name, given in asked.items():
-        if isinstance(given, Lexicon):
-            every[str(name)] = given.table.reindex(words, fill_value=False).astype(bool)
-        else:
-            every[str(name)] = _positions("lexicons", str(name), given, words)
-    return every
-
-
-def _prompts(data: xr.Dataset, asked: Any, seed: int) -> dict[str, Any]:
-    every: dict[str, Any] = {"all prompts": None}
-    if asked is None:
-        return every
-    if asked == "halves":
-        framing = prompt_table(data)["framing"].to_numpy().astype(str)
-        groups = [np.flatnonzero(framing == name) for name in dict.fromkeys(framing.tolist())]
-        first, second = _halves(groups, seed)
-        return every | {"half 1": first, "half 2": second}
-    if not isinstance(asked, Mapping):
-        raise ValueBiasError(
-            f"prompts is {shown(asked)}; give 'halves', None, or lists of prompts by name."
-        )
-    known = [str(name) for name in data["prompt"].to_numpy()]
-    return every | {
-        str(n): _positions("prompts", str(n), given, known) for n, given in asked.items()
-    }
-
-
-def _positions(argument: str, name: str, given: Any, known: list[str]) -> np.ndarray[Any, Any]:
-    """Positions of the words or prompts to keep."""
-    asked = [str(one) for one in given]
-    unknown = [one for one in asked if one not in known]
-    if unknown or not asked:
-        raise ValueBiasError(
-            f"{argument}[{name!r}] names {few(unknown) or 'nothing'}, which the scores lack. "
-            f"{did_you_mean(unknown[0] if unknown else '', known)}"
-        )
-    return np.flatnonzero(np.isin(known, asked))
-
-
-def _priors(asked: Mapping[str, Any] | None) -> dict[str, Any]:
-    if asked is None:
-        return {"default": None, "wider": {"mean": 2.0, "effect": 1.0}}
-    if not isinstance(asked, Mapping):
-        raise ValueBiasError(f"priors must map names to priors, found {shown(asked)}.")
-    return dict(asked)
-
-
-def _subset(data: xr.Dataset, lexicon: Any, prompts: Any) -> xr.Dataset:
-    if isinstance(lexicon, pd.DataFrame):
-        member = xr.DataArray(
-            lexicon.to_numpy(), dims=("response", "category"),
-            coords={"category": [str(name) for name in lexicon.columns]},
-        )  # fmt: skip
-        data = data.drop_vars(["membership", "category"]).assign(membership=member)
-    elif lexicon is not None:
-        data = data.isel(response=lexicon)
-    return data if prompts is None else data.isel(prompt=prompts)
-
-
-def _seed(seed: int | None, folder: Path | None) -> int:
-    if seed is not None:
-        if not _is_whole(seed, 0) or seed >= 2**32:
-            raise ValueBiasError(
-                f"seed must be a whole number from 0 to 2**32 − 1, found {shown(seed)}."
-            )
-        return int(seed)
-    known = {} if folder is None else _record(folder)
-    if isinstance(known.get("seed"), int):
-        return int(known["seed"])
-    return secrets.randbits(32)
-
-
-def _prepare(folder: Path | None, task: _Task) -> Mapping[str, Any] | None:
-    """Make the folder, or check that its results are of these scores; return what it estimates."""
-    if folder is None:
-        return task.estimand
-    scores = np.ascontiguousarray(task.data["score"].to_numpy())
-    record = {
-        "scores": hashlib.sha256(scores.tobytes()).hexdigest(),
-        "contrast": task.contrast,
-        "pair": task.pair,
-        "seed": task.seed,
-    }
-    known = _record(folder) or record
-    other = [name for name in record if known.get(name) != record[name]]
-    if other:
-        raise ValueBiasError(
-            f"{str(folder)!r} holds a multiverse with other {' and '.join(other)}; name "
-            "another folder, or leave seed= out to go on with its own."
-        )
-    estimand: Mapping[str, Any] | None = known.get("estimand") or task.estimand
-    if known is record or known.get("estimand") != estimand:
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / _RECORD) as file:
-            content = sealed(record | {"estimand": estimand})
-            file.write_text(json.dumps(content), encoding="utf-8")
-    return estimand
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    """Read what a folder says its results are of; empty where it is new."""
-    path = folder / _RECORD
-    if not path.exists():
-        return {}
-    try:
-        return read_json(path)
-    except ValueBiasError as error:
-        raise ValueBiasError(
-            f"{str(path)!r}, which says what the results in its folder are of, is damaged. Delete "
-            "the folder, or name another one: all is estimated anew then."
-        ) from error
-
-
-def _file(folder: Path, spec: Mapping[str, str]) -> Path:
-    digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:20]
-    return folder / f"{digest}.json"
-
-
-def _stored(folder: Path | None, spec: Mapping[str, str]) -> dict[str, Any] | None:
-    """Read a result that is there; a damaged one is made again."""
-    if folder is None or not _file(folder, spec).exists():
-        return None
-    try:
-        row = read_json(_file(folder, spec))
-    except ValueBiasError:
-        return None
-    row.pop(SUM, None)
-    same = all(row.get(name) == label for name, label in spec.items())
-    return row if same else None

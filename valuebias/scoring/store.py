@@ -33,15 +33,8 @@ from valuebias._core.opening.zarr_folders import check_zarr
 from valuebias._core.provenance import record
 from valuebias._core.sums import SUM, DamagedError, json_sum, sealed
 from valuebias._core.text import without_nul
-from valuebias._core.zarr_folder import (
-    RECORD,
-    commit,
-    damage,
-    files_of,
-    metadata_of,
-    note,
-    open_checked,
-)
+from valuebias._core.zarr_folder import commit, damage, files_of, note, open_checked
+from valuebias._core.zarr_records import RECORD, metadata_of
 from valuebias.errors import ValueBiasError, ValueBiasWarning, few, shown
 from valuebias.io.files import escape_texts, unescape_texts
 from valuebias.schema.building import assemble
