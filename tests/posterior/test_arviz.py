@@ -82,11 +82,11 @@ def test_fits_are_compared_as_the_package_compares_them() -> None:
     given = {"round_to": "none"} if new else {}
     theirs = az.compare({name: fit.idata for name, fit in fits.items()}, **given)
     ours = valuebias.compare(fits, by="score", draws=500, progress=False)
-    assert theirs.index.tolist() == ours.index.tolist()
     assert float(theirs["dse"].iloc[1]) == pytest.approx(ours["se_diff"].iloc[1], rel=0.05)
-    assert abs(float(theirs["elpd_diff"].iloc[1])) == pytest.approx(
-        -ours["elpd_diff"].iloc[1], abs=0.5
-    )
+    gaps = [abs(float(table["elpd_diff"].iloc[1])) for table in (theirs, ours)]
+    # Which is first may differ where there is little between them.
+    signs = [1 if table.index[0] == "family" else -1 for table in (theirs, ours)]
+    assert signs[0] * gaps[0] == pytest.approx(signs[1] * gaps[1], abs=0.5)
 
 
 def test_densities_of_very_many_scores_are_left_out_and_that_is_said(monkeypatch) -> None:

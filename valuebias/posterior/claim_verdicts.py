@@ -14,6 +14,7 @@ from valuebias.posterior.claim_chances import bound_chance, chance, holds, neare
 from valuebias.posterior.claim_quantities import Quantity, names_of, quantities
 from valuebias.posterior.claim_sentences import SPEAKS, TOKEN, Reader, Said, direction, says
 from valuebias.posterior.posterior import Posterior
+from valuebias.posterior.wording import chance_bound
 
 __all__ = ["FAULTS", "FOLLOWS", "NOT_CHECKED", "NOT_FOUND", "Judge"]
 
@@ -208,7 +209,7 @@ class Judge:
         meant = self._named(said)
         if noun and owners:
             meant = [q for q in meant if q.names and q.names <= owners]
-        values = _values(meant, columns)
+        values = _values(meant, columns, number.relation)
         if columns == {"prior"}:
             values = [v for v in values if v[0].removeprefix("prior of ").lower() in text] or values
         if not values:
@@ -355,7 +356,8 @@ class Judge:
 
 def _chances(text: str) -> set[str]:
     """Return the columns of the probability that a sentence, or the head of a column, means."""
-    out = {"p_limit"} if says("certain|or more|little doubt", text) else set()
+    asked = says("certain|or more|little doubt", text)
+    out = {"p_limit"} if asked and not says("is (?:positive|negative)", text) else set()
     if says(r"rope|equivalence|too small|within ±|within \d", text):
         out |= {"p_rope", "p_outside"} if says("outside|beyond", text) else {"p_rope"}
     if says("rank|furthest|first|least", text):
@@ -383,14 +385,27 @@ def _of_row(meant: list[Quantity], said: Said) -> list[Quantity]:
     return others + (named or [q for q in estimates if q.kind == longest] or estimates)
 
 
-def _values(meant: list[Quantity], columns: set[str]) -> list[tuple[str, str, float]]:
-    """List the numbers of quantities in some columns."""
+def _values(
+    meant: list[Quantity], columns: set[str], relation: str = ""
+) -> list[tuple[str, str, float]]:
+    """List the numbers of quantities in some columns, where a bound is said as it can be shown."""
     return [
-        (q.label, column, value)
+        (q.label, column, _shown(q, column, relation))
         for q in meant
         for column, value in q.values.items()
         if column in columns and np.isfinite(value)
     ]
+
+
+def _shown(quantity: Quantity, column: str, relation: str) -> float:
+    """Give what a bound may say: from draws that are all positive not any bound below 1 follows."""
+    value, draws = quantity.values[column], quantity.values.get("ess_bulk", np.nan)
+    if not column.startswith("p_") or not np.isfinite(draws):
+        return value
+    bound = chance_bound(draws)
+    if relation in (">", "≥"):
+        return min(value, bound)
+    return max(value, round(1 - bound, 12)) if relation else value
 
 
 def _described(entry: tuple[str, str, float]) -> dict[str, Any]:
