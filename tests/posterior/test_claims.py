@@ -167,8 +167,8 @@ class TestAlterations:
         assert len(after) > 5
         follows = after["verdict"] == "follows"
         assert (after.loc[~follows, "verdict"] == "does not follow").all()
-        # "The probability that it is positive" and "It lies within ... with a probability of" do not
-        # say what is, or does: of another quantity it may be true, and is said to be cheap.
+        # "The probability that it is positive" and "It lies within ... with a probability of" do
+        # not say what is, or does: of another quantity it may be true, and is said to be cheap.
         assert follows.sum() <= 2
         assert (after.loc[follows, "quantity"] != before.loc[follows, "quantity"]).all()
         assert (after.loc[follows, "by_chance"] == 1).all()
