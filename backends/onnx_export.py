@@ -227,6 +227,7 @@ def _log_softmax(logits: torch.Tensor) -> torch.Tensor:
 def _write_graph(graph: nn.Module, path: Path, pack: Pack) -> None:
     import torch
 
+    from valuebias.backends.memory import pause_collection
     from valuebias.backends.packing import BLOCK, inputs
 
     arrays = inputs(pack)
@@ -238,7 +239,7 @@ def _write_graph(graph: nn.Module, path: Path, pack: Pack) -> None:
         count = dim("targets", min=1)
         shapes |= {"row": {0: count}, "target": {0: count}}
     outputs = ["reward"] if pack.row is None else ["rows", "picked"]
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), _quiet(), pause_collection():
         try:
             program = torch.onnx.export(
                 graph,

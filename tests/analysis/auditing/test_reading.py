@@ -82,9 +82,7 @@ def test_audits_say_so() -> None:
 
 def test_fits_and_their_reports_say_so(tmp_path: Path) -> None:
     with pytest.warns(ValueBiasWarning, match="read at different places"):
-        fit = valuebias.fit(
-            dataset(), draws=100, tune=100, chains=2, seed=1, sampler="pymc", progress=False
-        )
+        fit = valuebias.fit(dataset(), draws=100, tune=100, chains=2, seed=1, progress=False)
     assert DIFFERENT in [note.code for note in fit.notes]
     from valuebias.report.methods import methods_text
 
