@@ -186,8 +186,9 @@ class Estimates:
         text : str
             Arithmetic of their names with ``+ - * / **`` and the functions of a formula, alone or
             on both sides of ``<``, ``>`` or ``=``. Names with anything but letters, digits and
-            underscores stand between backticks. Where estimates of one name are at several values,
-            the name ends in what ``at`` says, as in "Gemma − Llama, stage = instruct".
+            underscores stand between backticks; one with a backtick in it cannot be written. Where
+            estimates of one name are at several values, the name ends in what ``at`` says, as in
+            "Gemma − Llama, stage = instruct".
         framing : str, optional
             The framing of the estimates; that of the first if not given.
         prob : float, default 0.9
@@ -305,7 +306,7 @@ def _compute(side: str, table: pd.DataFrame) -> Array:
         raise ValueBiasError(
             f"the hypothesis names {shown(unknown[0])}, which is no estimate. "
             f"{did_you_mean(unknown[0], map(str, table.columns))} Names with spaces or signs stand "
-            "between backticks."
+            "between backticks; call a level that has one in its name something else."
         )
     values, learnt = compute(side, table)
     if learnt:
