@@ -172,7 +172,7 @@ def test_a_base_is_what_is_given_or_what_files_say_or_asked_for(tmp_path: Path) 
         ("", "is empty"),
         ("response,best_ever_one\n", "no rows"),
         (SHEET.rstrip().rpartition(",")[0], "Line 4 .* has 2 cells, the header 3"),
-        ("word,best_ever_one\nwin,1\n", "first column .* is 'word'"),
+        ("noun,best_ever_one\nwin,1\n", "first column .* is 'noun'"),
         ("response\nwin\n", "no column of scores"),
         (SHEET + "win,1,1\n", "word 'win' more than once"),
         (SHEET.replace("1.5", "high"), "'high' for the word 'win' and the prompt 'best_ever_one'"),

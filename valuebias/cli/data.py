@@ -105,7 +105,11 @@ def load_named(
 def read_wide(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="A folder of CSV files, or files: one per model."),
+        typer.Argument(
+            metavar="PATH...",
+            help="A folder of tables, or files, one per model: .csv, .tsv, .csv.gz, .csv.zst, "
+            ".parquet, .feather or .xlsx.",
+        ),
     ],
     out: Out,
     models: Annotated[
@@ -115,8 +119,21 @@ def read_wide(
     prompts: Annotated[str, typer.Option(help="A named prompt set, or a file.")] = "superlatives",
     lexicon: Annotated[str, typer.Option(help="A named lexicon, or a file.")] = "agency-communion",
     kind: Annotated[Kind, typer.Option(help="What the scores are.")] = "reward",
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial", help="Leave out files of other kinds, and models that have no file."
+        ),
+    ] = False,
+    decimal: Annotated[
+        Literal[".", ","] | None,
+        typer.Option(help="The decimal mark.", show_default="found by the scores"),
+    ] = None,
+    ignore_case: Annotated[
+        bool, typer.Option("--ignore-case", help="Take 'Love' for the 'love' of the lexicon.")
+    ] = False,
 ) -> None:
-    """Read your own scores, one CSV file per model and one column per prompt, into one data file.
+    """Read your own scores, one table per model and one column per prompt, into one data file.
 
     Example: [bold]valuebias data read scores/ --models models.csv --out scores.nc[/bold]
     """
@@ -124,9 +141,9 @@ def read_wide(
 
     check_writable(out)
     for path in paths:
-        if path.suffix.lower() in (".nc", ".zarr", ".parquet"):
+        if path.suffix.lower() in (".nc", ".zarr"):
             raise ValueBiasError(
-                f"{str(path)!r} is not a CSV file of one model. If it holds scores, fit it: "
+                f"{str(path)!r} is not a table of one model. If it holds scores, fit it: "
                 f"valuebias fit {shlex.quote(str(path))}"
             )
     with stage(f"Reading {len(paths)} path(s)"):
@@ -136,6 +153,9 @@ def read_wide(
             prompts=prompts,
             lexicon=lexicon,
             kind=kind,
+            partial=partial,
+            decimal=decimal,
+            ignore_case=ignore_case,
         )
         valuebias.write(scores, out)
     typer.echo(visible(out))
