@@ -18,7 +18,7 @@ from valuebias.cli.output import (
     print_table,
     stage,
 )
-from valuebias.cli.sources import check_writable, load_data
+from valuebias.cli.sources import Kind, KindOfTable, check_writable, load_data
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ data = typer.Typer(
     no_args_is_help=True, help="Data sets: list and fetch named ones, read your own, check them."
 )
 lexicons = typer.Typer(no_args_is_help=True, help="Lexicons: list the named ones, show the words.")
-
-
-Kind = Literal["reward", "logprob", "implicit"]
 
 
 @data.command("list")
@@ -166,12 +163,13 @@ def audit_data(
     source: Annotated[
         str, typer.Argument(metavar="DATA", help="A data file, or the name of a data set.")
     ],
+    kind: KindOfTable = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a data set for problems that would mislead an analysis without breaking it."""
     import valuebias
 
-    findings = valuebias.audit(load_data(source)).findings
+    findings = valuebias.audit(load_data(source, kind)).findings
     if as_json:
         print_json(findings.to_dict(orient="records"))
     elif len(findings):

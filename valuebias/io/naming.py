@@ -10,7 +10,7 @@ from pathlib import Path
 from valuebias.errors import ValueBiasError, did_you_mean, few
 from valuebias.io.sheets import SUFFIXES, stem_of, suffix_of
 
-__all__ = ["files_by_model"]
+__all__ = ["files_by_model", "unknown_model"]
 
 _MARK = "_rewards_"
 _RULE = (
@@ -46,7 +46,7 @@ def files_by_model(
     if isinstance(paths, Mapping):
         for model in paths:
             if model not in known:
-                raise _unknown(f"The model {model!r}", known)
+                raise unknown_model(f"The model {model!r}", known)
         files = {str(model): Path(path) for model, path in paths.items()}
     else:
         listed = _listed(paths, [os.path.abspath(path) for path in apart], partial)
@@ -158,7 +158,7 @@ def _no_model(nameless: list[Path], files: Mapping[str, Path], known: Collection
             f"read_scores({{{meant!r}: {str(path)!r}, …}}, …)."
         )
         shell.append(f"Did you mean {meant!r}? Rename the file {new!r}.")
-    return _unknown(noun, known, " ".join(more), " ".join(shell))
+    return unknown_model(noun, known, " ".join(more), " ".join(shell))
 
 
 def _meant(path: Path, free: Sequence[str]) -> str | None:
@@ -175,9 +175,10 @@ def _meant(path: Path, free: Sequence[str]) -> str | None:
     return forms[close[0]] if close else None
 
 
-def _unknown(
-    noun: str, known: Collection[str], more: str = "", shell: str | None = None
+def unknown_model(
+    noun: str, known: Iterable[str], more: str = "", shell: str | None = None
 ) -> ValueBiasError:
+    """Say how a model that no table has is described."""
     after = f" {more}" if more else ""
     table = "a CSV or YAML file with the columns model, family, base, stage and n_params"
     names = did_you_mean(noun, known) if not more else f"Known: {few(known, limit=25)}."

@@ -24,7 +24,13 @@ def check_decimal(decimal: str | None) -> None:
         check_known(decimal, (".", ","), f"decimal is {decimal!r}.")
 
 
-def found_decimal(cells: Iterable[str], name: str) -> str:
+def found_decimal(
+    cells: Iterable[str],
+    name: str,
+    *,
+    advice: str = "Give decimal=',', or take the commas out.",
+    in_shell: str = "Add --decimal , or take the commas out.",
+) -> str:
     """Give the decimal mark of scores, by all of them; refuse to guess.
 
     Examples
@@ -43,19 +49,12 @@ def found_decimal(cells: Iterable[str], name: str) -> str:
         # What is no number under either mark is named by whoever reads it.
         return "."
     if all(map(_THOUSANDS.fullmatch, commas)) or any("." in cell for cell in given):
-        raise _unclear(name, commas[0])
+        said = (
+            f"{name!r} has scores such as {commas[0]!r}, in which the comma may be a decimal mark "
+            "or separate thousands."
+        )
+        raise ValueBiasError(f"{said} {advice}", in_shell=f"{said} {in_shell}")
     return ","
-
-
-def _unclear(name: str, cell: str) -> ValueBiasError:
-    said = (
-        f"{name!r} has scores such as {cell!r}, in which the comma may be a decimal mark or "
-        "separate thousands. "
-    )
-    return ValueBiasError(
-        f"{said}Give decimal=',', or take the commas out.",
-        in_shell=f"{said}Add --decimal , or take the commas out.",
-    )
 
 
 def with_point(cell: str) -> str:

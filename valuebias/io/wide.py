@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import resources
@@ -11,29 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
 from valuebias._core.opening.formats import check_format
 from valuebias._core.provenance import record
 from valuebias._core.tables import read_table
-from valuebias._core.text import as_number
-from valuebias.errors import ValueBiasError, did_you_mean, few, shown
+from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.lexicons import lexicon as as_lexicon
 from valuebias.instruments.prompts import PromptSet
 from valuebias.instruments.prompts import prompts as as_prompts
-from valuebias.io.naming import files_by_model
-from valuebias.io.numbers import NOT_SCORED, check_decimal, found_decimal, with_point
-from valuebias.io.sheets import Sheet, read_frame, read_sheet
+from valuebias.io.long_reading import Tables, dataset
+from valuebias.io.naming import files_by_model, unknown_model
+from valuebias.io.numbers import check_decimal
+from valuebias.io.own import header_of, is_long, own_rows
+from valuebias.io.sheets import read_frame
+from valuebias.io.wide_sheets import WideSheet, called_prompt, prompts_by_text
 from valuebias.models.bases import Origin, followed, local_base, warn
 from valuebias.schema import build
 
 __all__ = ["read_scores"]
 
-_WORDS = ("response", "word", "token")
-_NO_NAME = ("", "index")
 _PATHS = (str, os.PathLike)
 _COLUMNS = ("family", "stage")
 _TEXTS = (*_COLUMNS, "base")
@@ -63,7 +61,8 @@ def read_scores(
         or ``token``, or in the first where that has no name; each further column, called by a
         prompt's name or text, has its scores. An empty cell, NA or NaN = not scored. Without a
         mapping the model is found from the file's name: ``<org>_<name>.csv`` and
-        ``<anything>_rewards_<org>_<name>.csv`` are ``<org>/<name>``.
+        ``<anything>_rewards_<org>_<name>.csv`` are ``<org>/<name>``. A single file may be a long
+        table instead, as :func:`read` takes, that needs to say less of its models and prompts.
     models : DataFrame or path, optional
         What the models are: a table, or a file of one (YAML, too), with a column (or index)
         ``model`` and the columns ``family``, ``stage`` and, if known, ``base``, ``n_params`` and
@@ -124,6 +123,22 @@ def read_scores(
     """
     check_decimal(decimal)
     known, named = _known_models(models)
+    words = as_lexicon(lexicon) if lexicon is not None else None
+    beside = None if models is None or isinstance(models, pd.DataFrame) else Path(models).parent
+    path = _long_table(paths)
+    if path is not None:
+        told = _Described(path, known, beside, as_prompts(prompts))
+        return dataset(
+            own_rows(path),
+            meta=None,
+            kind=kind,
+            name=str(path),
+            described=told.described,
+            lexicon=None
+            if words is None
+            else lambda found: words.membership(found, ignore_case=ignore_case),
+            provenance=lambda: record(files=[path], details=told.details(words)),
+        )
     files = files_by_model(
         paths,
         list(map(str, known.index)),
@@ -132,7 +147,7 @@ def read_scores(
         partial=partial,
     )
     prompt_set = as_prompts(prompts)
-    sheets = {model: _Wide(path, decimal) for model, path in files.items()}
+    sheets = {model: WideSheet(path, decimal) for model, path in files.items()}
     first = next(iter(sheets.values()))
     for sheet in sheets.values():
         sheet.name_prompts(prompt_set.table)
@@ -142,21 +157,12 @@ def read_scores(
     known_prompts = set(names)
     for column in first.columns:
         if column not in known_prompts:
-            said = (
-                f"{first.name!r} has a column {column!r}, which is no prompt of the set "
-                f"{prompt_set.name!r}, nor a prompt's text."
-            )
-            known_to_set = [str(p) for p in prompt_set.table.index][:60]
-            raise ValueBiasError(
-                f"{said} Give the right set as prompts=. {did_you_mean(column, known_to_set)}",
-                in_shell=f"{said} Give the right set as --prompts. "
-                f"{did_you_mean(column, known_to_set)}",
-            )
-    words = as_lexicon(lexicon) if lexicon is not None else None
-    details = {"prompts": {"name": prompt_set.name, "citation": prompt_set.citation}}
+            raise _no_prompt(first.name, f"column {column!r}", column, prompt_set)
+    details: dict[str, Any] = {
+        "prompts": {"name": prompt_set.name, "citation": prompt_set.citation}
+    }
     if words is not None:
         details["lexicon"] = words.about()
-    beside = None if models is None or isinstance(models, pd.DataFrame) else Path(models).parent
     about, bases = _with_bases(known, list(sheets), beside)
     if bases:
         details["bases"] = bases
@@ -229,149 +235,62 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(typed, index=table.index)
 
 
-class _Wide:
-    """One table of words and prompts."""
-
-    def __init__(self, path: Path, decimal: str | None) -> None:
-        check_format(path)
-        sheet = read_sheet(path)
-        self.name, self.decimal = path.name, decimal
-        at = _place_of_words(sheet)
-        # Row numbers stand before the words, and behind all else an empty column may.
-        kept = [
-            j
-            for j, column in enumerate(sheet.header)
-            if j != at
-            and (column or any(row[j].strip() for row in sheet.rows))
-            and (column or j > at or not _are_row_numbers(sheet, j))
-        ]
-        self.columns = [sheet.header[j] for j in kept]
-        self.rows = sheet.rows
-        if kept != list(range(1, len(sheet.header))):
-            self.rows = [[row[at], *(row[j] for j in kept)] for row in sheet.rows]
-        if not self.columns:
-            raise ValueBiasError(f"{str(path)!r} has no column of scores.")
-        self.words = [row[0] for row in self.rows]
-        self.place = {word: i for i, word in enumerate(self.words)}
-        if len(self.place) < len(self.words):
-            twice = next(w for i, w in enumerate(self.words) if self.place[w] != i)
-            raise ValueBiasError(f"{str(path)!r} has the word {twice!r} more than once.")
-
-    def name_prompts(self, table: pd.DataFrame) -> None:
-        """Take a column that is called by a prompt's text as that prompt's."""
-        names = set(map(str, table.index))
-        if names.issuperset(self.columns):
-            return
-        by_text: dict[str, list[str]] = {}
-        for name, text in zip(table.index, table["text"], strict=True):
-            by_text.setdefault(" ".join(str(text).split()), []).append(str(name))
-        called: dict[str, str] = {}
-        for i, column in enumerate(self.columns):
-            meant = [column] if column in names else by_text.get(" ".join(column.split()), [column])
-            if len(meant) > 1:
-                raise ValueBiasError(
-                    f"{self.name!r} has a column {shown(column)}, which is the text of several "
-                    f"prompts: {few(meant)}. Call it by the prompt's name."
-                )
-            if meant[0] in called:
-                raise ValueBiasError(
-                    f"{self.name!r} has two columns of the prompt {meant[0]!r}: "
-                    f"{shown(called[meant[0]])} and {shown(column)}. Leave one out."
-                )
-            called[meant[0]] = column
-            self.columns[i] = meant[0]
-
-    def check_alike(self, first: _Wide) -> None:
-        """Demand the words and prompts of the first file."""
-        for noun, mine, theirs in (
-            ("word", self.words, first.words),
-            ("prompt", self.columns, first.columns),
-        ):
-            differing = sorted(set(mine) ^ set(theirs))
-            if differing:
-                has, lacks = self.name, first.name
-                if differing[0] in set(theirs):
-                    has, lacks = lacks, has
-                said = (
-                    f"{has!r} has the {noun} {differing[0]!r}, which {lacks!r} lacks "
-                    f"({len(differing)} such)."
-                )
-                raise ValueBiasError(
-                    f"{said} Read the files one by one and join them with "
-                    "valuebias.schema.concat(..., join='outer').",
-                    in_shell=f"{said} Give all files the same {noun}s; leave cells without a score "
-                    "empty.",
-                )
-
-    def scores(self, words: Sequence[str], prompts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Give the scores as (prompt, response)."""
-        values = np.empty((len(self.rows), len(self.columns)), dtype=np.float32)
-        for i, row in enumerate(self.rows):
-            with np.errstate(over="ignore"):  # an overflow becomes infinite, named by validate()
-                values[i] = self._numbers(i, row[1:])
-        rows = [self.place[word] for word in words]
-        place = {prompt: j for j, prompt in enumerate(self.columns)}
-        columns = [place[prompt] for prompt in prompts]
-        return values[np.ix_(rows, columns)].T
-
-    def _numbers(self, row: int, cells: list[str]) -> npt.NDArray[np.float32] | list[float]:
-        """Leave numbers to NumPy, which is fast, where all cells seem to be numbers."""
-        given, joined = cells, "".join(cells)
-        if self.decimal is None and "," in joined:
-            self.decimal = found_decimal((c for r in self.rows for c in r[1:]), self.name)
-        if self.decimal == ",":
-            cells = [with_point(cell) for cell in cells]
-        with suppress(ValueError):
-            # It takes what Python does, too, such as 1_000 and other scripts' digits.
-            if "_" not in joined and joined.isascii():
-                return np.array(cells, dtype=np.float32)
-        return [self._number(cell, given[j], row, j) for j, cell in enumerate(cells)]
-
-    def _number(self, cell: str, given: str, row: int, column: int) -> float:
-        if given.strip().lower() in NOT_SCORED:
-            return np.nan
-        number = as_number(cell)
-        if number is None:
-            mark = " with a decimal comma" if self.decimal == "," else ""
-            raise ValueBiasError(
-                f"{self.name!r} has {given!r} for the word {self.words[row]!r} and the prompt "
-                f"{self.columns[column]!r}; expected a number{mark}, or nothing where there is "
-                "none."
-            )
-        return number
+def _long_table(paths: _Path | Sequence[_Path] | Mapping[str, _Path]) -> Path | None:
+    """Give the file, where it is one and has a row a score."""
+    if isinstance(paths, Mapping):
+        return None
+    listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if len(listed) != 1 or not os.path.isfile(listed[0]):
+        return None
+    path = Path(listed[0])
+    check_format(path)
+    return path if is_long(header_of(path)) else None
 
 
-def _place_of_words(sheet: Sheet) -> int:
-    """Find the column of the words: by its name, or the first where that has none."""
-    lowered = [column.lower() for column in sheet.header]
-    if {"model", "prompt", "score"} <= set(lowered):
-        raise ValueBiasError(
-            f"{sheet.name!r} is a long table, a row a score, not one model's words and prompts. "
-            f"Read it with valuebias.read({sheet.name!r}, kind='reward').",
-            in_shell=f"{sheet.name!r} is a long table, a row a score, not one model's words and "
-            f"prompts. Fit it as it is: valuebias fit {shlex.quote(sheet.name)} --kind reward",
-        )
-    named = [j for j, column in enumerate(lowered) if column in _WORDS]
-    if "response" in sheet.header or len(named) == 1:
-        return sheet.header.index("response") if "response" in sheet.header else named[0]
-    if named:
-        raise ValueBiasError(
-            f"{sheet.name!r} has the columns {few(sheet.header[j] for j in named)}, each of which "
-            "may be the words. Call the right one 'response', and leave the others out."
-        )
-    if lowered[0] not in _NO_NAME:
-        raise ValueBiasError(
-            f"The first column of {sheet.name!r} is {sheet.header[0]!r}; expected 'response', "
-            "'word' or 'token', or no name, over the words."
-        )
-    if len(sheet.rows) > 1 and _are_row_numbers(sheet, 0):
-        raise ValueBiasError(
-            f"The first column of {sheet.name!r} has the numbers of the rows, and none has the "
-            "words. Write the table with its words, under 'response'."
-        )
-    return 0
+class _Described:
+    """What is told of a long table's models and prompts beside it."""
+
+    def __init__(
+        self, path: Path, known: pd.DataFrame, beside: Path | None, prompts: PromptSet
+    ) -> None:
+        self.path, self.known, self.beside, self.prompts = path, known, beside, prompts
+        self._said: dict[str, Any] = {}
+
+    def described(self, tables: Tables) -> Tables:
+        """Add what the table does not say itself."""
+        models = [str(name) for name in tables["model"].index]
+        unknown = [model for model in models if model not in self.known.index]
+        if not unknown:
+            table, bases = _with_bases(self.known, models, self.beside)
+            table = table.dropna(axis="columns", how="all")
+            if bases:
+                self._said["bases"] = bases
+            more = [column for column in tables["model"] if column not in table]
+            tables["model"] = pd.concat([table, tables["model"][more]], axis=1)
+        elif not set(_COLUMNS) <= set(tables["model"]):
+            raise unknown_model(f"The model {unknown[0]!r} of {self.path.name!r}", self.known.index)
+        own = tables["prompt"]
+        if not {"text", "framing"} <= set(own):
+            by_text = prompts_by_text(self.prompts.table)
+            called = [called_prompt(name, by_text, self.path.name) for name in map(str, own.index)]
+            for name, prompt in zip(own.index, called, strict=True):
+                if prompt not in self.prompts.table.index:
+                    raise _no_prompt(self.path.name, f"prompt {name!r}", str(name), self.prompts)
+            self._said["prompts"] = {"name": self.prompts.name, "citation": self.prompts.citation}
+            more = [column for column in own if column not in self.prompts.table]
+            table = self.prompts.table.loc[called]
+            tables["prompt"] = pd.concat([table, own[more].set_axis(called, axis=0)], axis=1)
+        return tables
+
+    def details(self, words: Lexicon | None) -> dict[str, Any]:
+        """Give what the provenance has to say."""
+        return self._said if words is None else {**self._said, "lexicon": words.about()}
 
 
-def _are_row_numbers(sheet: Sheet, column: int) -> bool:
-    cells = [row[column].strip() for row in sheet.rows]
-    return cells in ([str(i + start) for i in range(len(cells))] for start in (0, 1))
+def _no_prompt(file: str, noun: str, name: str, prompts: PromptSet) -> ValueBiasError:
+    said = (
+        f"{file!r} has a {noun}, which is no prompt of the set {prompts.name!r}, nor a prompt's "
+        "text. Give the right set as"
+    )
+    known = did_you_mean(name, [str(prompt) for prompt in prompts.table.index][:60])
+    return ValueBiasError(f"{said} prompts=. {known}", in_shell=f"{said} --prompts. {known}")

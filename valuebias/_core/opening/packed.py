@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 from pathlib import Path
+from typing import Any
 
 from valuebias._core.foreign import reading
 from valuebias._core.opening.limits import MOST_TEXT, check_size
@@ -33,7 +34,7 @@ def unpacked(path: Path) -> bytes:
     return content.getvalue()
 
 
-def _opened(path: Path, suffix: str) -> gzip.GzipFile | io.BufferedIOBase:
+def _opened(path: Path, suffix: str) -> Any:
     if suffix == ".gz":
         return gzip.open(path, "rb")
     # Here, because few files are.
