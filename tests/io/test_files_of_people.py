@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.feather as feather
+import pyarrow.parquet as pq
 import pytest
 import xarray as xr
 from peoples_files import (
@@ -286,6 +289,69 @@ def test_a_file_is_refused_with_the_right_reason(name: str, tmp_path: Path) -> N
     make, said = REFUSED[name]
     path = make(tmp_path / "scores")
     with pytest.raises(ValueBiasError, match=said):
+        valuebias.read_scores(path, models=about())
+
+
+def zeros(path: Path) -> None:
+    """Eighty megabytes of numbers, and a gigabyte of text."""
+    feather.write_feather(pa.table({"response": np.zeros(10_000_000)}), path, compression="zstd")
+
+
+def no_column(path: Path) -> None:
+    feather.write_feather(pa.table({"response": pa.nulls(10**9)}), path)
+
+
+def one_cell(path: Path) -> None:
+    table = pa.table({"response": [300_000_000 * "a"], "best_ever_one": [1.0]})
+    if path.suffix == ".feather":
+        feather.write_feather(table, path, compression="zstd")
+    else:
+        pq.write_table(table, path, compression="zstd", use_dictionary=False)
+
+
+def runs(path: Path) -> None:
+    pq.write_table(pa.table({"response": np.zeros(10_000_000, dtype=np.int8)}), path)
+
+
+def members(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in range(4):
+            packed.writestr(f"xl/worksheets/sheet{name}.xml", b" " * 100_000_000)
+
+
+def far_cells(path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet()
+    for _ in range(20):
+        sheet.append(["x"])
+    book.save(path)
+    # By hand, because to write as many cells as that takes long.
+    with zipfile.ZipFile(path) as packed:
+        parts = {name: packed.read(name) for name in packed.namelist()}
+    rows = "".join(f'<row r="{i}"><c r="XFD{i}"><v>1</v></c></row>' for i in range(1, 3000))
+    (name,) = (name for name in parts if "worksheets/" in name)
+    head, tail = parts[name].partition(b"<sheetData>")[0], b"</worksheet>"
+    parts[name] = head + f"<sheetData>{rows}</sheetData>".encode() + tail
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in parts.items():
+            packed.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "write"),
+    [(".feather", zeros), (".feather", no_column), (".feather", one_cell), (".parquet", runs),
+     (".parquet", one_cell), (".xlsx", members), (".xlsx", far_cells)],
+)  # fmt: skip
+def test_what_would_fill_memory_is_not_opened(
+    suffix: str, write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    if suffix == ".xlsx":
+        pytest.importorskip("openpyxl")
+    path = tmp_path / f"org_a{suffix}"
+    write(path)
+    assert path.stat().st_size < 2_000_000
+    with pytest.raises(ValueBiasError, match="made to exhaust memory"):
         valuebias.read_scores(path, models=about())
 
 

@@ -40,9 +40,6 @@ def read_feather(path: Path) -> pa.Table:
             table, read = _read(file)
         if read != n_batches:
             raise ValueError(f"it has {read} of {n_batches} parts")
-        # Columns of nothing take no room, however long they say to be.
-        declared = 8 * table.num_rows * max(1, table.num_columns)
-        check_size(declared, path.stat().st_size, repr(str(path)))
         table.validate(full=True)
     return table
 

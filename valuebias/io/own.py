@@ -88,21 +88,19 @@ def _opened(path: Path) -> tuple[Path | pa.BufferReader, list[str], str]:
         raw = text.getvalue().encode("utf-8", errors="surrogatepass")
         return pa.BufferReader(raw), sheet.header, ","
     with reading(path, because="it is damaged, truncated or no CSV", advice=_AGAIN):
+        source: Path | bytes = path
         if path.suffix.lower() in (".csv", ".tsv"):
             with path.open("rb") as file:
                 first = file.readline(_LONGEST)
-            source: Path | bytes = path
         else:
             source = unpacked(path)
             first = source.partition(b"\n")[0]
-    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        source = read_text(path).encode("utf-8", errors="surrogatepass")
-        first = source.partition(b"\n")[0]
-    line = first.decode("utf-8-sig", errors="replace").rstrip("\r\n")
-    header, delimiter = _split(line)
-    if isinstance(source, bytes):
-        return pa.BufferReader(source), header, delimiter
-    return source, header, delimiter
+        if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            source = read_text(path).encode("utf-8", errors="surrogatepass")
+            first = source.partition(b"\n")[0]
+        line = first.decode("utf-8-sig", errors="replace").rstrip("\r\n")
+        header, delimiter = _split(line)
+    return pa.BufferReader(source) if isinstance(source, bytes) else source, header, delimiter
 
 
 def _split(line: str) -> tuple[list[str], str]:

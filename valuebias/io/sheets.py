@@ -11,12 +11,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from valuebias._core.foreign import check_file, reading
-from valuebias._core.opening.limits import check_size
+from valuebias._core.opening.limits import MOST, MOST_TEXT, check_size
 from valuebias._core.opening.packed import PACKED
 from valuebias._core.tables import DELIMITERS, parse_csv, read_text
 from valuebias.errors import ValueBiasError
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 _TEXT = (".csv", ".tsv")
+_NUMBER, _OBJECT = 8, 64
+"""Bytes that a cell takes, and that one as text takes."""
 _AGAIN = "Copy it again, or write it again."
 _INDEX = re.compile(r"__index_level_\d+__")
 """What pandas calls an index without a name in Parquet and Feather."""
@@ -103,25 +106,43 @@ def read_frame(path: Path, *, key: str) -> pd.DataFrame:
     sheet = read_sheet(path)
     if key not in sheet.header:
         raise ValueBiasError(f"{sheet.name!r} has no column {key!r}; found {sheet.header}.")
-    table = pd.DataFrame(sheet.rows, columns=sheet.header, dtype=object).set_index(key)
-    return table[[column for column in table.columns if column]]
+    at = sheet.header.index(key)
+    kept = [j for j, column in enumerate(sheet.header) if j != at and column]
+    cells = np.empty((len(sheet.rows), len(kept)), dtype=object)
+    for i, row in enumerate(sheet.rows):
+        cells[i] = [row[j] for j in kept]
+    # Of objects: pandas' own text holds no half of a surrogate pair.
+    return pd.DataFrame(
+        cells,
+        index=pd.Index([row[at] for row in sheet.rows], dtype=object, name=key),
+        columns=pd.Index([sheet.header[j] for j in kept], dtype=object),
+    )
 
 
 def read_arrow(path: Path) -> pa.Table:
     """Read Parquet or Feather as it is, with text that repeats stored once."""
     if suffix_of(path) == ".feather":
-        return read_feather(path)
+        table = read_feather(path)
+        check_cells(table.num_rows, table.num_columns, path, _NUMBER, MOST)
+        return table
     with reading(path, because="it is damaged, truncated or no Parquet", advice=_AGAIN):
         with pq.ParquetFile(path) as stored:
             about = stored.metadata
             # What is stored in runs takes no room in the file, however long it is.
-            declared = 8 * about.num_rows * max(1, about.num_columns)
-            check_size(declared, path.stat().st_size, repr(str(path)))
+            check_cells(about.num_rows, about.num_columns, path, _NUMBER, MOST)
+            unpacked = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+            check_size(unpacked, path.stat().st_size, repr(str(path)))
             texts = [field.name for field in stored.schema_arrow if _is_text(field.type)]
         with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts) as stored:
             table = stored.read()
         table.validate(full=True)
     return table
+
+
+def check_cells(n_rows: int, n_columns: int, path: Path, each: int, most: int) -> None:
+    """Refuse more cells than a file of that length can have need of; `each` takes as many bytes."""
+    declared = each * n_rows * max(1, n_columns)
+    check_size(declared, path.stat().st_size, repr(str(path)), most=most)
 
 
 def parse_sheet(text: str, name: str) -> Sheet:
@@ -163,6 +184,7 @@ def _read_text(path: Path) -> Sheet:
 
 def _read_table(path: Path) -> Sheet:
     table, name = read_arrow(path), str(path)
+    check_cells(table.num_rows, table.num_columns, path, _OBJECT, MOST_TEXT)
     with reading(path, because="it holds what is neither text nor a number", advice=_AGAIN):
         columns = [cells_of(table, i, name) for i in range(table.num_columns)]
     header = [column.strip() for column in table.column_names]
