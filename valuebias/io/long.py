@@ -27,6 +27,7 @@ from valuebias._core.text import escape, has_surrogate, neutralise, restore
 from valuebias.errors import ValueBiasError
 from valuebias.io.long_reading import CATEGORY, Meta, check_kind, dataset
 from valuebias.io.own import FALSE, TRUE, own_rows
+from valuebias.io.sheets import check_parquet
 from valuebias.schema import DIMS
 
 __all__ = ["described_by", "read_csv", "read_own", "read_parquet", "write_csv", "write_parquet"]
@@ -73,6 +74,8 @@ def read_parquet(path: Path, kind: str | None) -> xr.Dataset:
     with reading(path, because="it is damaged, truncated or no Parquet", advice=_AGAIN):
         with pq.ParquetFile(path, page_checksum_verification=True) as stored:
             _check_whole(path, stored.metadata.metadata or {})
+            if _KEY not in (stored.metadata.metadata or {}):
+                check_parquet(stored.metadata, path)
             table = stored.read()
         # Else text that is none, or a number beyond a dictionary's end, is met with later.
         table.validate(full=True)

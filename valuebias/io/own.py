@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 
 from valuebias._core.foreign import reading
 from valuebias._core.opening.packed import unpacked
@@ -73,10 +74,17 @@ def own_rows(path: Path) -> pa.Table:
 
 
 def header_of(path: Path) -> list[str]:
-    """Give the names of the columns of a table, without its rows where it is text."""
-    if suffix_of(path) in (".parquet", ".feather", ".xlsx"):
+    """Give the names of the columns of a table, without reading its rows where that can be."""
+    suffix = suffix_of(path)
+    if suffix == ".xlsx":
         return read_sheet(path).header
-    return _opened(path)[1]
+    if suffix not in (".parquet", ".feather"):
+        return _opened(path)[1]
+    with reading(path, because=f"it is damaged, truncated or no {suffix} file", advice=_AGAIN):
+        if suffix == ".parquet":
+            return list(pq.read_schema(path).names)
+        with pa.memory_map(str(path)) as file:
+            return list(pa.ipc.open_file(file).schema.names)
 
 
 def _opened(path: Path) -> tuple[Path | pa.BufferReader, list[str], str]:
@@ -114,7 +122,8 @@ def _split(line: str) -> tuple[list[str], str]:
 
 def named(table: pa.Table, name: str) -> pa.Table:
     """Call the columns of somebody's own table as this package does, and leave out row numbers."""
-    names = _names(table.column_names, name)
+    with reading(repr(name), because="the name of a column is no text", advice=_AGAIN):
+        names = _names(table.column_names, name)
     table = table.rename_columns([names.get(column, column) for column in table.column_names])
     numbers = [i for i, column in enumerate(table.column_names) if _is_numbering(table, i, column)]
     for i in reversed(numbers):

@@ -28,6 +28,7 @@ __all__ = [
     "SUFFIXES",
     "Sheet",
     "cells_of",
+    "check_parquet",
     "parse_sheet",
     "read_arrow",
     "read_frame",
@@ -127,16 +128,20 @@ def read_arrow(path: Path) -> pa.Table:
         return table
     with reading(path, because="it is damaged, truncated or no Parquet", advice=_AGAIN):
         with pq.ParquetFile(path) as stored:
-            about = stored.metadata
-            # What is stored in runs takes no room in the file, however long it is.
-            check_cells(about.num_rows, about.num_columns, path, _NUMBER, MOST)
-            unpacked = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
-            check_size(unpacked, path.stat().st_size, repr(str(path)))
+            check_parquet(stored.metadata, path)
             texts = [field.name for field in stored.schema_arrow if _is_text(field.type)]
         with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts) as stored:
             table = stored.read()
         table.validate(full=True)
     return table
+
+
+def check_parquet(about: pq.FileMetaData, path: Path) -> None:
+    """Refuse a file of which a few bytes stand for more cells, or longer ones, than memory has."""
+    # What is stored in runs takes no room in the file, however long it is.
+    check_cells(about.num_rows, about.num_columns, path, _NUMBER, MOST)
+    unpacked = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+    check_size(unpacked, path.stat().st_size, repr(str(path)))
 
 
 def check_cells(n_rows: int, n_columns: int, path: Path, each: int, most: int) -> None:

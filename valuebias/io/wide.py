@@ -16,6 +16,7 @@ import xarray as xr
 from valuebias._core.opening.formats import check_format
 from valuebias._core.provenance import record
 from valuebias._core.tables import read_table
+from valuebias._core.text import has_surrogate
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.lexicons import lexicon as as_lexicon
@@ -196,6 +197,12 @@ def _known_models(models: _Path | pd.DataFrame | None) -> tuple[pd.DataFrame, li
                 f"The table of models has no column {column!r}; found {list(table.columns)}. "
                 "It needs family and stage, and may have base, n_params and more."
             )
+    for column in table.columns:
+        if has_surrogate(str(column)):
+            raise ValueBiasError(
+                f"The table of models has a column {column!r}, whose name is damaged text. Rename "
+                "it."
+            )
     twice = table.index[table.index.duplicated()]
     if len(twice):
         raise ValueBiasError(f"The table of models has {twice[0]!r} more than once.")
@@ -224,15 +231,16 @@ def _with_bases(
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """Turn the further columns that hold nothing but numbers into numbers."""
-    typed: dict[str, Any] = {}
-    for column in table.columns:
+    typed: dict[int, Any] = {}
+    for i, column in enumerate(table.columns):
         # Not put into the table one by one, each of which would copy all others.
-        typed[column] = cells = table[column].to_numpy()
+        typed[i] = cells = table[column].to_numpy()
         if column not in _TEXTS:
             given = [None if isinstance(cell, str) and not cell else cell for cell in cells]
             with suppress(TypeError, ValueError):
-                typed[column] = pd.to_numeric(np.array(given, dtype=object))
-    return pd.DataFrame(typed, index=table.index)
+                typed[i] = pd.to_numeric(np.array(given, dtype=object))
+    columns = pd.Index(list(table.columns), dtype=object)
+    return pd.DataFrame(typed, index=table.index).set_axis(columns, axis=1)
 
 
 def _long_table(paths: _Path | Sequence[_Path] | Mapping[str, _Path]) -> Path | None:
