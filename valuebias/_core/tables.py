@@ -110,9 +110,7 @@ def read_table(path: str | os.PathLike[str], *, key: str) -> pd.DataFrame:
         for i, row in enumerate(rows):
             cells[i] = [row[j] for j in kept]
         index = pd.Index([row[key_column] for row in rows], dtype=object, name=key)
-        # Of objects: pandas' own text holds no half of a surrogate pair.
-        columns = pd.Index([header[j] for j in kept], dtype=object)
-        return pd.DataFrame(cells, index=index, columns=columns)
+        return pd.DataFrame(cells, index=index, columns=[header[j] for j in kept])
     if suffix in (".yaml", ".yml"):
         return _from_yaml(read_yaml(path), name, key)
     raise ValueBiasError(f"{name!r} has the suffix {suffix!r}; expected .csv, .tsv, .yaml or .yml.")
