@@ -407,6 +407,33 @@ def test_files_that_lack_prompts_or_words_are_joined_as_advised(tmp_path: Path) 
         assert both["text"].sel(prompt=PROMPTS).values.tolist() == TEXTS
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".xlsx"])
+def test_scores_that_differ_by_less_than_32_bits_tell_are_not_one(
+    suffix: str, tmp_path: Path
+) -> None:
+    fine = [
+        wide(0),
+        *(wide(i).assign(**{p: 100 + wide(i)[p] * 1e-7 for p in PROMPTS}) for i in [1]),
+    ]
+    for i, table in enumerate(fine):
+        save(table, tmp_path / "scores" / f"org_{'ab'[i]}{suffix}")
+    said = (
+        r"Model 'org/b' has 8 different scores, of which 1 would be left.*Subtract about 100 from"
+    )
+    with pytest.raises(ValueBiasError, match=said):
+        valuebias.read_scores(tmp_path / "scores", models=about())
+    table = long()
+    table["score"] = 100 + table["score"] * 1e-7
+    path = save(table, tmp_path / f"t{suffix}")
+    with pytest.raises(ValueBiasError, match="would be left"):
+        valuebias.read(path, kind="reward")
+    # As the error advises.
+    table["score"] -= 100
+    ds = valuebias.read(save(table, path), kind="reward")
+    found = ds["score"].sel(model=MODELS, prompt=PROMPTS, response=WORDS)
+    np.testing.assert_allclose(found * 1e7, EXPECTED, rtol=1e-5, atol=1e-6)
+
+
 def test_families_that_differ_in_capitals_are_named(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "scores")
     for other in ("gemma", "Gemma ", "GEMMA"):
@@ -613,6 +640,32 @@ def test_what_the_command_says_has_no_python_in_it(name: str, tmp_path: Path) ->
     assert status == 1
     for python in ("valuebias.", "True", "=[", "read_scores", "DataFrame", "decimal=", "mapping"):
         assert python not in told, told
+
+
+def test_the_command_keeps_the_categories_of_a_long_table(tmp_path: Path) -> None:
+    path = save(TABLE, tmp_path / "t.csv")
+    made = tmp_path / "scores.nc"
+    assert run("data", "read", path, "--out", made)[0] == 0
+    check(valuebias.read(made), categories=True)
+    # Where it has none, and where another lexicon is asked for, words are looked up.
+    words = long().replace({"word": {"win": "success"}})
+    assert run("data", "read", save(words, path), "--out", made)[0] == 0
+    assert valuebias.read(made)["membership"].sel(response="success").values.tolist() == [
+        True,
+        False,
+    ]
+    (tmp_path / "words.csv").write_text("word,category\nHope,up\n")
+    command = [
+        "data",
+        "read",
+        save(TABLE, path),
+        "--lexicon",
+        tmp_path / "words.csv",
+        "--out",
+        made,
+    ]
+    assert run(*command)[0] == 0
+    assert valuebias.read(made)["category"].values.tolist() == ["up"]
 
 
 def test_the_command_advises_how_a_long_table_is_read(tmp_path: Path) -> None:

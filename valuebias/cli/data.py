@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["data", "lexicons", "prompts"]
 
+_LEXICON = "agency-communion"
 Out = Annotated[Path, typer.Option(help="Output file: .nc, .zarr, .parquet or .csv.")]
 
 data = typer.Typer(
@@ -114,7 +116,13 @@ def read_wide(
         typer.Option(help="A table of the models: model, family, base, stage, n_params, …"),
     ] = None,
     prompts: Annotated[str, typer.Option(help="A named prompt set, or a file.")] = "superlatives",
-    lexicon: Annotated[str, typer.Option(help="A named lexicon, or a file.")] = "agency-communion",
+    lexicon: Annotated[
+        str | None,
+        typer.Option(
+            help="A named lexicon, or a file.",
+            show_default=f"{_LEXICON}; the categories that a long table has",
+        ),
+    ] = None,
     kind: Annotated[Kind, typer.Option(help="What the scores are.")] = "reward",
     partial: Annotated[
         bool,
@@ -135,6 +143,7 @@ def read_wide(
     Example: [bold]valuebias data read scores/ --models models.csv --out scores.nc[/bold]
     """
     import valuebias
+    from valuebias.io.own import is_long_table
 
     check_writable(out)
     for path in paths:
@@ -143,17 +152,21 @@ def read_wide(
                 f"{str(path)!r} is not a table of one model. If it holds scores, fit it: "
                 f"valuebias fit {shlex.quote(str(path))}"
             )
+    read = functools.partial(
+        valuebias.read_scores,
+        paths[0] if len(paths) == 1 else paths,
+        models=models,
+        prompts=prompts,
+        kind=kind,
+        partial=partial,
+        decimal=decimal,
+        ignore_case=ignore_case,
+    )
     with stage(f"Reading {len(paths)} path(s)"):
-        scores = valuebias.read_scores(
-            paths[0] if len(paths) == 1 else paths,
-            models=models,
-            prompts=prompts,
-            lexicon=lexicon,
-            kind=kind,
-            partial=partial,
-            decimal=decimal,
-            ignore_case=ignore_case,
-        )
+        own = lexicon is None and len(paths) == 1 and is_long_table(paths[0])
+        scores = read(lexicon=None if own else lexicon or _LEXICON)
+        if own and not scores.sizes["category"]:
+            scores = read(lexicon=_LEXICON)
         valuebias.write(scores, out)
     typer.echo(visible(out))
 

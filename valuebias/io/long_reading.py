@@ -174,7 +174,7 @@ class _Rows:
             value = restore(value)
         return unescape(value) if column in self.meta["escaped"] else value
 
-    def cube(self) -> npt.NDArray[np.float32]:
+    def cube(self) -> npt.NDArray[Any]:
         """Give the scores as (model, prompt, response)."""
         column = self.table["score"]
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
@@ -189,9 +189,9 @@ class _Rows:
             where = np.unravel_index(int(times.argmax()), shape)
             cell = {dim: self.names[dim][i] for dim, i in zip(DIMS, where, strict=True)}
             raise ValueBiasError(f"{self.name!r} has {times.max()} rows for {cell}; expected one.")
-        values = np.full(times.size, np.nan, dtype=np.float32)
-        with np.errstate(over="ignore"):  # an overflow becomes infinite, which is named later
-            values[flat] = score.astype(np.float32)
+        narrow = column.type in (pa.float16(), pa.float32())
+        values = np.full(times.size, np.nan, dtype=np.float32 if narrow else np.float64)
+        values[flat] = score
         return values.reshape(shape)
 
     def coords(self) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:

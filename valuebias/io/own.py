@@ -15,6 +15,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from valuebias._core.foreign import reading
+from valuebias._core.opening.formats import check_format
 from valuebias._core.opening.packed import unpacked
 from valuebias._core.tables import DELIMITERS, read_text
 from valuebias._core.text import as_number
@@ -22,7 +23,7 @@ from valuebias.errors import ValueBiasError, few
 from valuebias.io.numbers import NOT_SCORED, found_decimal, with_point
 from valuebias.io.sheets import read_arrow, read_sheet, suffix_of
 
-__all__ = ["FALSE", "LONG", "TRUE", "header_of", "is_long", "named", "own_rows"]
+__all__ = ["FALSE", "LONG", "TRUE", "header_of", "is_long", "is_long_table", "named", "own_rows"]
 
 TRUE = ["true", "True", "TRUE", "T", "1"]
 FALSE = ["false", "False", "FALSE", "F", "0"]
@@ -49,6 +50,14 @@ def is_long(header: Sequence[str]) -> bool:
     return set(LONG) <= {column.strip().lower() for column in header}
 
 
+def is_long_table(path: Path) -> bool:
+    """Tell whether a file is there and has a row a score."""
+    if not path.is_file():
+        return False
+    check_format(path)
+    return is_long(header_of(path))
+
+
 def own_rows(path: Path) -> pa.Table:
     """Read the rows of a long table that valuebias did not write, of any format."""
     if suffix_of(path) in (".parquet", ".feather"):
@@ -60,7 +69,7 @@ def own_rows(path: Path) -> pa.Table:
         column: shared for column in header if names.get(column, column) in _TEXTS
     }
     # A number with a decimal comma is text to what reads it.
-    score = pa.float32() if delimiter == "," else pa.string()
+    score = pa.float64() if delimiter == "," else pa.string()
     types |= {column: score for column in header if names.get(column, column) == "score"}
     types |= {column: pa.float64() for column in header if names.get(column, column) == "n_params"}
     with reading(path, because="it is damaged, truncated or no CSV", advice=_AGAIN):

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valuebias._core.opening.formats import check_format
 from valuebias._core.provenance import record
 from valuebias._core.tables import read_table
 from valuebias._core.text import has_surrogate
@@ -25,11 +24,12 @@ from valuebias.instruments.prompts import prompts as as_prompts
 from valuebias.io.long_reading import Tables, dataset
 from valuebias.io.naming import files_by_model, unknown_model
 from valuebias.io.numbers import check_decimal
-from valuebias.io.own import header_of, is_long, own_rows
+from valuebias.io.own import is_long_table, own_rows
 from valuebias.io.sheets import read_frame
 from valuebias.io.wide_sheets import WideSheet, called_prompt, prompts_by_text
 from valuebias.models.bases import Origin, followed, local_base, warn
 from valuebias.schema import build
+from valuebias.schema.narrowing import narrowed
 
 __all__ = ["read_scores"]
 
@@ -169,7 +169,12 @@ def read_scores(
         details["bases"] = bases
     warn(dict(zip(sheets, about["base"], strict=True)), stacklevel=2)
     return build(
-        np.stack([sheet.scores(first.words, names) for sheet in sheets.values()]),
+        np.stack(
+            [
+                narrowed(sheet.scores(first.words, names)[None], [model])[0]
+                for model, sheet in sheets.items()
+            ]
+        ),
         models=about.dropna(axis="columns", how="all"),
         prompts=prompt_set.table.loc[names],
         lexicon=words.membership(first.words, ignore_case=True) if words and ignore_case else words,
@@ -248,11 +253,7 @@ def _long_table(paths: _Path | Sequence[_Path] | Mapping[str, _Path]) -> Path | 
     if isinstance(paths, Mapping):
         return None
     listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if len(listed) != 1 or not os.path.isfile(listed[0]):
-        return None
-    path = Path(listed[0])
-    check_format(path)
-    return path if is_long(header_of(path)) else None
+    return Path(listed[0]) if len(listed) == 1 and is_long_table(Path(listed[0])) else None
 
 
 class _Described:

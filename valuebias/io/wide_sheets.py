@@ -109,18 +109,17 @@ class WideSheet:
                     "empty.",
                 )
 
-    def scores(self, words: Sequence[str], prompts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def scores(self, words: Sequence[str], prompts: Sequence[str]) -> npt.NDArray[np.float64]:
         """Give the scores as (prompt, response)."""
-        values = np.empty((len(self.rows), len(self.columns)), dtype=np.float32)
+        values = np.empty((len(self.rows), len(self.columns)), dtype=np.float64)
         for i, row in enumerate(self.rows):
-            with np.errstate(over="ignore"):  # an overflow becomes infinite, named by validate()
-                values[i] = self._numbers(i, row[1:])
+            values[i] = self._numbers(i, row[1:])
         rows = [self.place[word] for word in words]
         place = {prompt: j for j, prompt in enumerate(self.columns)}
         columns = [place[prompt] for prompt in prompts]
         return values[np.ix_(rows, columns)].T
 
-    def _numbers(self, row: int, cells: list[str]) -> npt.NDArray[np.float32] | list[float]:
+    def _numbers(self, row: int, cells: list[str]) -> npt.NDArray[np.float64] | list[float]:
         """Leave numbers to NumPy, which is fast, where all cells seem to be numbers."""
         given, joined = cells, "".join(cells)
         if self.decimal is None and "," in joined:
@@ -130,7 +129,7 @@ class WideSheet:
         with suppress(ValueError):
             # It takes what Python does, too, such as 1_000 and other scripts' digits.
             if "_" not in joined and joined.isascii():
-                return np.array(cells, dtype=np.float32)
+                return np.array(cells, dtype=np.float64)
         return [self._number(cell, given[j], row, j) for j, cell in enumerate(cells)]
 
     def _number(self, cell: str, given: str, row: int, column: int) -> float:
