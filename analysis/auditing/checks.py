@@ -277,8 +277,8 @@ def _missing_codes(data: Data) -> Iterator[Finding]:
             "problem",
             "scores",
             f"{n:,} {'score is' if n == 1 else 'scores are'} {code:g}, far from all others, in "
-            f"{few(models)}. Such a number is probably a code for a score that is missing; make it "
-            f"one: ds['score'] = ds['score'].where(ds['score'] != {code:g}).",
+            f"{few(models)}. Such a number is probably a code for a score that is missing; leave "
+            "these cells empty (NaN).",
         )
 
 

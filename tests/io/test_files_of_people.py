@@ -366,6 +366,27 @@ def test_partial_reads_what_there_is(name: str, tmp_path: Path) -> None:
     assert ds["model"].values.tolist() == MODELS[: 1 if "without" in name else 2]
 
 
+def test_a_mapping_is_taken_where_names_differ(tmp_path: Path) -> None:
+    folder = renamed("b.csv")(tmp_path / "scores")
+    with pytest.raises(
+        ValueBiasError, match=r"or give read_scores\(\{'org/b': '.*b.csv', …\}, …\)"
+    ):
+        valuebias.read_scores(folder, models=about())
+    files = {"org/b": folder / "b.csv", "org/a": folder / "org_a.csv"}
+    check(valuebias.read_scores(files, models=about()))
+    (folder / "b.csv").rename(folder / "org_b.csv")
+    check(valuebias.read_scores(folder, models=about()))
+
+
+def test_a_long_table_among_wide_ones_is_read_as_advised(tmp_path: Path) -> None:
+    folder = REFUSED["a long table among wide ones"][0](tmp_path / "scores")
+    with pytest.raises(
+        ValueBiasError, match=r"Read it with valuebias.read\('(.*)', kind='reward'\)"
+    ):
+        valuebias.read_scores(folder, models=about())
+    check(valuebias.read(folder / "org_a.csv", kind="reward"))
+
+
 def test_a_decimal_comma_that_is_given_is_taken(tmp_path: Path) -> None:
     path = one("response;best_ever_one\nwin;1,234\nlove;2,345\n")(tmp_path / "scores")
     ds = valuebias.read_scores(path, models=about(), decimal=",")
@@ -640,6 +661,17 @@ def test_what_the_command_says_has_no_python_in_it(name: str, tmp_path: Path) ->
     assert status == 1
     for python in ("valuebias.", "True", "=[", "read_scores", "DataFrame", "decimal=", "mapping"):
         assert python not in told, told
+
+
+def test_the_command_says_how_a_changed_table_is_read(tmp_path: Path) -> None:
+    path = valuebias.write(valuebias.read(save(TABLE, tmp_path / "t.csv"), kind="reward"),
+                           tmp_path / "scores.csv")  # fmt: skip
+    path.write_text(path.read_text().replace("Hope", "Hops"))
+    status, told = run("data", "audit", path)
+    assert status == 1
+    assert "delete 'scores.csv.json' and read the table with --kind reward" in told
+    (tmp_path / "scores.csv.json").unlink()
+    assert run("data", "audit", path, "--kind", "reward")[0] == 0
 
 
 def test_the_command_keeps_the_categories_of_a_long_table(tmp_path: Path) -> None:

@@ -217,10 +217,13 @@ def _read(path: Path, meta: Meta, kind: str | None = None) -> tuple[xr.Dataset, 
         ds = None if old is None else _read_described(path, _about(old, said, _UNDESCRIBED))
         if ds is not None:
             return ds, old
-    raise ValueBiasError(
+    other = (
         f"{str(path)!r} is not the file that {side.name!r} was written for: it was changed or "
         f"truncated. If the change was meant, delete {side.name!r} and read the table with "
-        "kind='reward', 'logprob' or 'implicit'."
+    )
+    raise ValueBiasError(
+        f"{other}kind='reward', 'logprob' or 'implicit'.",
+        in_shell=f"{other}--kind reward, logprob or implicit.",
     )
 
 

@@ -51,7 +51,7 @@ _OTHERS = MappingProxyType(
         ".xlsb": "Save it as .xlsx or .csv.",
         ".ods": "Save it as .xlsx or .csv.",
         ".numbers": "Export it as .xlsx or .csv.",
-        ".rds": "In R: write.csv(readRDS(file), 'scores.csv', row.names = FALSE).",
+        ".rds": "Write it anew as .csv or .parquet, in R.",
         ".zip": "Unpack it, and give the files in it.",
     }
 )

@@ -216,10 +216,8 @@ def _check_scores(ds: xr.Dataset) -> None:
     for model, values in zip(ds["model"].to_numpy().tolist(), score, strict=True):
         kept = values[~np.isnan(values)]
         if not kept.size:
-            raise ValueBiasError(
-                f"Model {model!r} has no score at all (every cell is NaN). "
-                "Leave it out with ds.drop_sel(model=[...])."
-            )
+            said = f"Model {model!r} has no score at all (every cell is NaN). Leave it out"
+            raise ValueBiasError(f"{said} with ds.drop_sel(model=[...]).", in_shell=f"{said}.")
         if kept.size > 1 and kept.min() == kept.max():
             raise ValueBiasError(
                 f"Model {model!r} gives every prompt and word the same score, {kept[0]}. Such "
@@ -239,9 +237,11 @@ def _check_categories(ds: xr.Dataset, min_categories: int) -> None:
     names = ds["category"].to_numpy().tolist()
     for category, any_word in zip(names, ds["membership"].any("response").values, strict=True):
         if not any_word:
+            said = f"No word is in the category {category!r}. Leave the category out"
             raise ValueBiasError(
-                f"No word is in the category {category!r}. Leave the category out, with "
-                "Lexicon.select([...]) or ds.drop_sel(category=[...]), or score words of it."
+                f"{said}, with Lexicon.select([...]) or ds.drop_sel(category=[...]), or score "
+                "words of it.",
+                in_shell=f"{said} of the lexicon, or score words of it.",
             )
     if len(names) < min_categories:
         raise ValueBiasError(
