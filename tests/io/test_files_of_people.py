@@ -91,6 +91,34 @@ def index_in_parquet(folder: Path) -> Path:
     return folder
 
 
+def by_polars(folder: Path) -> Path:
+    folder.mkdir()
+    for i in range(2):
+        table = pa.Table.from_pandas(wide(i))
+        table = table.set_column(0, "response", table.column(0).cast(pa.string_view()))
+        with pa.ipc.new_file(folder / f"org_{'ab'[i]}.feather", table.schema) as file:
+            file.write_table(table)
+    return folder
+
+
+def by_a_database(folder: Path) -> Path:
+    folder.mkdir()
+    for i in range(2):
+        table = pa.Table.from_pandas(wide(i))
+        for j, name in enumerate(PROMPTS, start=1):
+            exact = table.column(j).cast(pa.decimal128(9, 3), safe=False)
+            table = table.set_column(j, name, exact)
+        pq.write_table(table, folder / f"org_{'ab'[i]}.parquet")
+    return folder
+
+
+def of_categories(folder: Path) -> Path:
+    for i in range(2):
+        table = wide(i).astype({"response": "category"})
+        save(table, folder / f"org_{'ab'[i]}{('.feather', '.parquet')[i]}")
+    return folder
+
+
 def mixed(folder: Path) -> Path:
     save(wide(0), folder / "x_rewards_org_a.csv.gz")
     save(wide(1), folder / "org_b.parquet")
@@ -131,6 +159,9 @@ WIDE: dict[str, Make] = {
     "Parquet with the words as its index": index_in_parquet,
     "Feather": lambda f: folder_of(f, ".feather"),
     "Feather, not packed": lambda f: folder_of(f, ".feather", compression="uncompressed"),
+    "Feather by Polars": by_polars,
+    "Parquet by a database": by_a_database,
+    "words as pandas' categories": of_categories,
     "Excel": lambda f: folder_of(f, ".xlsx"),
     "Excel with an empty margin and an empty sheet": with_empty_margin,
     "a column word": lambda f: folder_of(f, words="word"),
@@ -479,6 +510,17 @@ def test_a_code_for_missing_scores_is_found(tmp_path: Path) -> None:
 # --- a row a score ------------------------------------------------------------------------------
 
 TABLE = with_categories(long())
+
+
+def exact_decimals(folder: Path) -> Path:
+    table = pa.Table.from_pandas(TABLE)
+    at = table.column_names.index("score")
+    exact = table.column(at).cast(pa.decimal128(9, 3), safe=False)
+    folder.mkdir()
+    pq.write_table(table.set_column(at, "score", exact), folder / "t.parquet")
+    return folder / "t.parquet"
+
+
 LONG: dict[str, Make] = {
     "CSV": lambda f: save(TABLE, f / "t.csv"),
     "CSV, rows and columns in any order": lambda f: save(
@@ -500,6 +542,17 @@ LONG: dict[str, Make] = {
         indicators(long()).rename(columns=lambda c: f"category.{c}" if c in LEXICON else c),
         f / "t.csv",
     ),
+    "pandas' categories": lambda f: save(
+        TABLE.astype(dict.fromkeys(["model", "word", "category", "framing"], "category")),
+        f / "t.feather",
+    ),
+    "scores as text": lambda f: save(
+        TABLE.assign(score=TABLE["score"].map("{:.2f}".format)), f / "t.parquet"
+    ),
+    "scores as text, Feather": lambda f: save(
+        TABLE.assign(score=TABLE["score"].astype(str).astype("category")), f / "t.feather"
+    ),
+    "exact decimals": exact_decimals,
     "saved again by pandas": lambda f: save(
         TABLE.rename_axis("Unnamed: 0").reset_index(), f / "t.csv", index=True
     ),

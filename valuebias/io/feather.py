@@ -41,6 +41,10 @@ def read_feather(path: Path) -> pa.Table:
         if read != n_batches:
             raise ValueError(f"it has {read} of {n_batches} parts")
         table.validate(full=True)
+        # Polars writes text as views, which few functions take.
+        for i, field in enumerate(table.schema):
+            if pa.types.is_string_view(field.type):
+                table = table.set_column(i, field.name, table.column(i).cast(pa.large_string()))
     return table
 
 

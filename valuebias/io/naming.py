@@ -99,7 +99,7 @@ def _listed(paths: _Path | Sequence[_Path], apart: Collection[str], partial: boo
 
 def _may_be_scores(path: Path) -> bool:
     if path.is_dir():
-        return path.suffix.lower() == ".zarr"
+        return path.suffix.lower() == ".zarr" or suffix_of(path) in SUFFIXES
     name = path.name.lower()
     # A description lies beside each table that valuebias.write made.
     described = name.endswith(".json") and path.with_name(path.name[:-5]).exists()

@@ -139,8 +139,13 @@ def named(table: pa.Table, name: str) -> pa.Table:
         table = table.remove_column(i)
     if "score" in table.column_names:
         i = table.column_names.index("score")
-        if pa.types.is_string(table.column(i).type):
-            table = table.set_column(i, "score", _numbers(table.column(i), name))
+        column = table.column(i)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            table = table.set_column(i, "score", _numbers(column, name))
+        elif pa.types.is_decimal(column.type):
+            table = table.set_column(i, "score", column.cast(pa.float64()))
     return table
 
 

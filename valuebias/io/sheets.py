@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -223,7 +224,7 @@ def cells_of(table: pa.Table, position: int, name: str) -> list[str]:
 def _text(value: Any) -> str:
     if value is None or value != value:
         return ""
-    return value if isinstance(value, str) else repr(value)
+    return str(value) if isinstance(value, str | Decimal) else repr(value)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -231,7 +232,8 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind))
+    tests = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_null)
+    return any(test(kind) for test in tests)
 
 
 def _read_excel(path: Path) -> Sheet:

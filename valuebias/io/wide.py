@@ -129,7 +129,7 @@ def read_scores(
     path = _long_table(paths)
     if path is not None:
         told = _Described(path, known, beside, as_prompts(prompts))
-        return dataset(
+        ds = dataset(
             own_rows(path),
             meta=None,
             kind=kind,
@@ -140,6 +140,9 @@ def read_scores(
             else lambda found: words.membership(found, ignore_case=ignore_case),
             provenance=lambda: record(files=[path], details=told.details(words)),
         )
+        warn(dict(zip(ds["model"].values.tolist(), ds["base"].values.tolist(), strict=True)),
+             stacklevel=2)  # fmt: skip
+        return ds
     files = files_by_model(
         paths,
         list(map(str, known.index)),
