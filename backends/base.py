@@ -145,6 +145,8 @@ class OutOfMemory(ValueBiasError):
     ----------
     *args : object
         The message.
+    in_shell : str, optional
+        The message in a shell, where it differs.
 
     Examples
     --------

@@ -24,6 +24,8 @@ class ValueBiasError(ValueError):
     ----------
     *args : object
         The message.
+    in_shell : str, optional
+        The message in a shell, where what it advises to do is done by an option or a command.
 
     Examples
     --------
@@ -33,9 +35,11 @@ class ValueBiasError(ValueError):
     2000
     """
 
-    def __init__(self, *args: object) -> None:
+    def __init__(self, *args: object, in_shell: str = "") -> None:
         """Cut a message that nobody could read."""
         super().__init__(*(_cut(each, _LONGEST, _END) for each in args))
+        self.in_shell = str(_cut(in_shell, _LONGEST, _END)) or str(self)
+        """What the commands print."""
 
 
 class ValueBiasWarning(UserWarning):

@@ -24,6 +24,8 @@ _MANY_TIES = 0.5
 _SOME_TIES = 0.1
 _MUCH_MISSING = 0.1
 _EXTREME = 10.0  # robust standard deviations from the median
+# What people write for a missing number, with either sign.
+_CODES = (77, 88, 99, 777, 888, 998, 999, 7777, 8888, 9999, 99999, 999999)
 # Models of one checkpoint differ in size by their heads only; checkpoints by more.
 _SIZES = 1.5
 
@@ -256,6 +258,30 @@ def _extreme_scores(data: Data) -> Iterator[Finding]:
         )
 
 
+def _missing_codes(data: Data) -> Iterator[Finding]:
+    found: dict[float, dict[str, int]] = {}
+    for model, score in zip(data.names("model"), data.score, strict=True):
+        kept = score[~np.isnan(score)]
+        is_code = np.isin(np.abs(kept), _CODES)
+        others = kept[~is_code]
+        if others.size < 2 or not is_code.any():
+            continue
+        low, high = float(others.min()), float(others.max())
+        for code in np.unique(kept[is_code]).tolist():
+            # A score of 99 among others up to 100 is none.
+            if not low - (high - low) <= code <= high + (high - low):
+                found.setdefault(code, {})[model] = int((kept == code).sum())
+    for code, models in found.items():
+        n = sum(models.values())
+        yield Finding(
+            "problem",
+            "scores",
+            f"{n:,} {'score is' if n == 1 else 'scores are'} {code:g}, far from all others, in "
+            f"{few(models)}. Such a number is probably a code for a score that is missing; leave "
+            "these cells empty (NaN).",
+        )
+
+
 def _families(data: Data) -> Iterator[Finding]:
     family = [str(name) for name in data.ds["family"].to_numpy()]
     names = sorted(set(family))
@@ -378,6 +404,7 @@ CHECKS: dict[str, Callable[[Data], Iterable[Finding]]] = {
     "several categories": _several_categories,
     "small categories": _small_categories,
     "ties": _ties,
+    "missing codes": _missing_codes,
     "extreme scores": _extreme_scores,
     "families": _families,
     "bases": _bases,

@@ -79,6 +79,42 @@ def test_a_category_column_and_marks_say_the_same(tmp_path: Path) -> None:
     assert tables[0].loc["win"].tolist() == [True, True, False]
 
 
+LISTS = {"agency": {"courage", "no", "strength"}, "communion": {"kindness"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "agency,communion\ncourage,kindness\nno,\nstrength,\n"),
+        ("a.csv", "agency,communion\r\ncourage,kindness\r\nno\r\nstrength\r\n"),
+        ("a.csv", "agency;communion;\ncourage;kindness;\nno;;\nstrength;;\n"),
+        ("a.tsv", "communion\tagency\nkindness\tcourage\n\tno\n\tstrength\n"),
+        ("a.json", '{"agency": ["courage", "no", "strength"], "communion": ["kindness"]}'),
+        ("a.tsv", "communion\tkindness\nagency\tcourage\tno\tstrength\n"),
+        ("a.csv", "communion,kindness,,\nagency,courage,no,strength\n"),
+        (
+            "a.csv",
+            "Entry,agency,communion\ncourage,Agency,\nno,agency,\nstrength,x,\nkindness,,Communion",
+        ),
+    ],
+    ids=["columns", "of unequal length", "an empty one behind", "TSV", "JSON", "Empath's lines",
+         "lines in CSV", "marked by name"],
+)  # fmt: skip
+def test_lists_are_read_as_people_publish_them(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_bytes(text.encode("utf-16" if name == "a.tsv" else "utf-8"))
+    assert members(lexicon(tmp_path / name)) == LISTS
+
+
+def test_words_in_no_category_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "published.dicx"
+    path.write_text("DicTerm,up,down\nwin,X,\nmaybe,,\nlose,,X\nperhaps,,\n")
+    with pytest.warns(ValueBiasWarning, match="2 of 4 words .* are in no category, and left out"):
+        lex = lexicon(path)
+    assert members(lex) == {"up": {"win"}, "down": {"lose"}}
+    assert lex.left_out == 2
+    assert lex.merge({"all": ["up", "down"]}).left_out == 2
+
+
 def test_a_dic_file_has_wildcards_and_several_categories(tmp_path: Path) -> None:
     path = tmp_path / "two.dic"
     path.write_text(DIC)
@@ -146,6 +182,16 @@ def test_a_column_may_hold_the_words_of_its_category(tmp_path: Path) -> None:
         ("category,word\nx,\n", ".csv", "the word ''"),
         ("word,A,B\nwin,X,\n", ".csv", "category 'B' .* has no words"),
         ("win", ".txt", "suffix '.txt'; expected one of .csv"),
+        ("word,A,A\nwin,X,\n", ".csv", "two columns called 'A'"),
+        ("word,A\n*,X\n", ".csv", r"the word '\*'; expected at least one letter before the star"),
+        ("item,A,B\nwin,yes,no\nlove,no,maybe\n", ".csv", "marked 'maybe'.*in the column 'B'"),
+        ("Entry,Source,A\nwin,H4,A\n", ".csv", "in the column 'Source'.*leave the column out"),
+        ("word,A,B\nwin,X,\nlove\n", ".csv", "Line 3 .* has 1 cells, the header 3"),
+        ('{"win": "up"}', ".json", "JSON of another form"),
+        ('{"up": [7]}', ".json", "has the word 7; expected a text"),
+        ('{"up": ["*"]}', ".json", r"the word '\*'"),
+        ('{"up": ["win"], "up": ["rise"]}', ".json", "the key 'up' stands twice"),
+        ('{"up": ["win"', ".json", "it is damaged"),
     ],
 )
 def test_a_bad_list_is_named(text: str, suffix: str, said: str) -> None:

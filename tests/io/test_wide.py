@@ -117,6 +117,16 @@ def test_an_unknown_model_can_be_described(tmp_path: Path, form: str) -> None:
     assert "nickname" not in ds.coords
 
 
+def test_a_column_of_half_a_character_is_named(tmp_path: Path) -> None:
+    # As a damaged file may have it.
+    path, models = tmp_path / "org_a.csv", tmp_path / "models.csv"
+    path.write_text(SHEET)
+    text = "model,family,stage,\ud83d\norg/a,Qwen,reward,x\n"
+    models.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ValueBiasError, match=r"a column '.ud83d', whose name is damaged text"):
+        read_scores(path, models=models)
+
+
 def test_your_table_goes_before_the_known_facts(tmp_path: Path) -> None:
     sheet(tmp_path)
     sheet(tmp_path, LLAMA)
@@ -172,7 +182,7 @@ def test_a_base_is_what_is_given_or_what_files_say_or_asked_for(tmp_path: Path) 
         ("", "is empty"),
         ("response,best_ever_one\n", "no rows"),
         (SHEET.rstrip().rpartition(",")[0], "Line 4 .* has 2 cells, the header 3"),
-        ("word,best_ever_one\nwin,1\n", "first column .* is 'word'"),
+        ("noun,best_ever_one\nwin,1\n", "first column .* is 'noun'"),
         ("response\nwin\n", "no column of scores"),
         (SHEET + "win,1,1\n", "word 'win' more than once"),
         (SHEET.replace("1.5", "high"), "'high' for the word 'win' and the prompt 'best_ever_one'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable
 from functools import cache
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import tiny_studies
 from hostile_base import ANEW, EARLIER, EASY, OWN, Subject, scores, stamp
+from peoples_files import about, folder_of, long, save, with_categories
 from stores import unseal
 
 import valuebias
@@ -54,6 +56,23 @@ def _make_wide(folder: Path) -> None:
     about.to_csv(folder / "models.csv", index=False)
 
 
+def _make_kinds(*suffixes: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        for suffix in suffixes:
+            folder_of(folder / suffix, suffix)
+            save(with_categories(long()), folder / f"long{suffix}")
+
+    return make
+
+
+def _read_kinds(*suffixes: str) -> Callable[[Path], str]:
+    return lambda folder: stamp(*(
+        ds for suffix in suffixes
+        for ds in (valuebias.read_scores(folder / suffix, models=about()),
+                   valuebias.read(folder / f"long{suffix}", kind="reward"))
+    ))  # fmt: skip
+
+
 def _make_logprobs(folder: Path) -> None:
     names = list(valuebias.prompts().table.index[:3])
     words = ["Love", " love", "NaN", "a|b", *(f"w{i}" for i in range(20))]
@@ -73,11 +92,13 @@ def _make_texts(folder: Path) -> None:
     (folder / "marks.tsv").write_text("word\tup\tdown\nwin\tX\t\nlose\t\tX\nboth\tX\tX\n")
     (folder / "a.dic").write_text("%\n1\tup\n2\tdown\n%\nwin\t1\nlose\t2\nlike\t(02 134)1/2\n")
     (folder / "a.dicx").write_text("DicTerm,up,down\nwin,X,\nlose,,X\n")
+    (folder / "a.json").write_text('{"up": ["win", "rise*"], "down": ["lose"]}')
+    (folder / "lines.tsv").write_text("up\twin\trise*\ndown\tlose\tfall\tsink\n")
 
 
 def _read_texts(folder: Path) -> str:
-    return stamp(*(valuebias.lexicon(folder / name).table
-                   for name in ("long.csv", "marks.tsv", "a.dic", "a.dicx")))  # fmt: skip
+    names = ("long.csv", "marks.tsv", "a.dic", "a.dicx", "a.json", "lines.tsv")
+    return stamp(*(valuebias.lexicon(folder / name).table for name in names))
 
 
 def _make_prompts(folder: Path) -> None:
@@ -200,7 +221,14 @@ TABLES: tuple[Subject, ...] = (
         "released log-probs, CSV", _make_logprobs,
         lambda folder: stamp(valuebias.read_logprobs(folder).load()), excuse=OWN,
     ),
-    Subject("lexicons: CSV, TSV, .dic, .dicx", _make_texts, _read_texts, excuse=OWN, weight=2),
+    Subject("tables, packed: gzip, Zstandard", _make_kinds(".csv.gz", ".csv.zst"),
+            _read_kinds(".csv.gz", ".csv.zst"), excuse=OWN),
+    Subject("tables, Parquet and Feather", _make_kinds(".parquet", ".feather"),
+            _read_kinds(".parquet", ".feather"), excuse=OWN),
+    *([Subject("tables, Excel", _make_kinds(".xlsx"), _read_kinds(".xlsx"), excuse=OWN)]
+      if importlib.util.find_spec("openpyxl") else []),
+    Subject("lexicons: CSV, TSV, JSON, .dic, .dicx", _make_texts, _read_texts, excuse=OWN,
+            weight=2),
     Subject("prompts: YAML, CSV", _make_prompts, _read_prompts, excuse=OWN, weight=2),
     Subject(
         "tables of models: YAML, CSV", _make_tables,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -14,32 +15,43 @@ import numpy as np
 import pandas as pd
 
 from valuebias._core.foreign import check_file, describe_error
+from valuebias._core.opening.packed import unpacked
 from valuebias._core.opening.yaml_text import check_length, parse_yaml
 from valuebias.errors import ValueBiasError, shown
 
-__all__ = ["as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
+__all__ = ["DELIMITERS", "as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
+
+DELIMITERS = ",;\t"
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """Read a text file, whole: UTF-8, with or without a byte-order mark."""
+    """Read a text file, whole: UTF-8, or UTF-16 where a byte-order mark says so; also packed."""
     name = os.fspath(path)
     check_file(path)
     try:
-        raw = Path(path).read_bytes()
+        raw = unpacked(Path(path))
+    except ValueBiasError:
+        raise
     except (OSError, ValueError) as error:
         raise ValueBiasError(f"{name!r} cannot be read ({describe_error(error)}).") from error
     if not raw.strip():
         raise ValueBiasError(f"{name!r} is empty.")
+    # Spreadsheets save "Unicode text" so.
+    encoding = "utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
     try:
-        return raw.decode("utf-8", errors="surrogatepass").removeprefix("\ufeff")
+        return raw.decode(encoding, errors="surrogatepass").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise ValueBiasError(
-            f"{name!r} is not UTF-8 text (byte {error.start}). Save it as UTF-8."
+            f"{name!r} is not {encoding.upper()} text (byte {error.start}). Save it as UTF-8."
         ) from error
 
 
-def parse_csv(text: str, name: str) -> tuple[list[str], list[list[str]]]:
+def parse_csv(
+    text: str, name: str, *, delimiter: str | None = None
+) -> tuple[list[str], list[list[str]]]:
     """Split CSV text into its header and rows, every cell as text.
+
+    Without a delimiter it is the one of comma, semicolon and tab that the first line has most of.
 
     Examples
     --------
@@ -48,8 +60,8 @@ def parse_csv(text: str, name: str) -> tuple[list[str], list[list[str]]]:
     """
     if "\0" in text:
         raise ValueBiasError(f"{name!r} holds NUL characters: it is damaged, or no text file.")
-    first = text.lstrip().partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
+    if delimiter is None:
+        delimiter = max(DELIMITERS, key=text.lstrip().partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     lines: list[tuple[int, list[str]]] = []
     try:

@@ -28,7 +28,7 @@ class _ExplainedErrors(TyperGroup):
             try:
                 return super().invoke(ctx)
             except ValueBiasError as error:
-                complain("Error", str(error))
+                complain("Error", error.in_shell)
                 raise typer.Exit(1) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,7 +19,7 @@ from valuebias.cli.output import (
     print_table,
     stage,
 )
-from valuebias.cli.sources import check_writable, load_data
+from valuebias.cli.sources import Kind, KindOfTable, check_writable, load_data
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
@@ -28,15 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["data", "lexicons", "prompts"]
 
+_LEXICON = "agency-communion"
 Out = Annotated[Path, typer.Option(help="Output file: .nc, .zarr, .parquet or .csv.")]
 
 data = typer.Typer(
     no_args_is_help=True, help="Data sets: list and fetch named ones, read your own, check them."
 )
 lexicons = typer.Typer(no_args_is_help=True, help="Lexicons: list the named ones, show the words.")
-
-
-Kind = Literal["reward", "logprob", "implicit"]
 
 
 @data.command("list")
@@ -105,7 +104,11 @@ def load_named(
 def read_wide(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="A folder of CSV files, or files: one per model."),
+        typer.Argument(
+            metavar="PATH...",
+            help="A folder of tables, or files, one per model: .csv, .tsv, .csv.gz, .csv.zst, "
+            ".parquet, .feather or .xlsx.",
+        ),
     ],
     out: Out,
     models: Annotated[
@@ -113,30 +116,57 @@ def read_wide(
         typer.Option(help="A table of the models: model, family, base, stage, n_params, …"),
     ] = None,
     prompts: Annotated[str, typer.Option(help="A named prompt set, or a file.")] = "superlatives",
-    lexicon: Annotated[str, typer.Option(help="A named lexicon, or a file.")] = "agency-communion",
+    lexicon: Annotated[
+        str | None,
+        typer.Option(
+            help="A named lexicon, or a file.",
+            show_default=f"{_LEXICON}; the categories that a long table has",
+        ),
+    ] = None,
     kind: Annotated[Kind, typer.Option(help="What the scores are.")] = "reward",
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial", help="Leave out files of other kinds, and models that have no file."
+        ),
+    ] = False,
+    decimal: Annotated[
+        Literal[".", ","] | None,
+        typer.Option(help="The decimal mark.", show_default="found by the scores"),
+    ] = None,
+    ignore_case: Annotated[
+        bool, typer.Option("--ignore-case", help="Take 'Love' for the 'love' of the lexicon.")
+    ] = False,
 ) -> None:
-    """Read your own scores, one CSV file per model and one column per prompt, into one data file.
+    """Read your own scores, one table per model and one column per prompt, into one data file.
 
     Example: [bold]valuebias data read scores/ --models models.csv --out scores.nc[/bold]
     """
     import valuebias
+    from valuebias.io.own import is_long_table
 
     check_writable(out)
     for path in paths:
-        if path.suffix.lower() in (".nc", ".zarr", ".parquet"):
+        if path.suffix.lower() in (".nc", ".zarr"):
             raise ValueBiasError(
-                f"{str(path)!r} is not a CSV file of one model. If it holds scores, fit it: "
+                f"{str(path)!r} is not a table of one model. If it holds scores, fit it: "
                 f"valuebias fit {shlex.quote(str(path))}"
             )
+    read = functools.partial(
+        valuebias.read_scores,
+        paths[0] if len(paths) == 1 else paths,
+        models=models,
+        prompts=prompts,
+        kind=kind,
+        partial=partial,
+        decimal=decimal,
+        ignore_case=ignore_case,
+    )
     with stage(f"Reading {len(paths)} path(s)"):
-        scores = valuebias.read_scores(
-            paths[0] if len(paths) == 1 else paths,
-            models=models,
-            prompts=prompts,
-            lexicon=lexicon,
-            kind=kind,
-        )
+        own = lexicon is None and len(paths) == 1 and is_long_table(paths[0])
+        scores = read(lexicon=None if own else lexicon or _LEXICON)
+        if own and not scores.sizes["category"]:
+            scores = read(lexicon=_LEXICON)
         valuebias.write(scores, out)
     typer.echo(visible(out))
 
@@ -146,12 +176,13 @@ def audit_data(
     source: Annotated[
         str, typer.Argument(metavar="DATA", help="A data file, or the name of a data set.")
     ],
+    kind: KindOfTable = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a data set for problems that would mislead an analysis without breaking it."""
     import valuebias
 
-    findings = valuebias.audit(load_data(source)).findings
+    findings = valuebias.audit(load_data(source, kind)).findings
     if as_json:
         print_json(findings.to_dict(orient="records"))
     elif len(findings):

@@ -12,7 +12,7 @@ import typer
 from valuebias._core.disk import WriteError
 from valuebias._core.text import as_number, visible
 from valuebias.cli.output import is_terminal, print_json, print_table, stage
-from valuebias.cli.sources import check_writable, load_data
+from valuebias.cli.sources import KindOfTable, check_writable, load_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="A file (.nc, .zarr, .parquet, .csv) or the name of a data set "
+        help="A file (.nc, .zarr, .parquet, .csv, .xlsx, …) or the name of a data set "
         "(see [bold]valuebias data list[/bold]).",
     ),
 ]
@@ -191,6 +191,7 @@ def fit(
         Path | None, typer.Option(help="Save the fit here (.nc or .zarr), to report on later.")
     ] = None,
     report: Annotated[Path | None, typer.Option(help=f"Write a report here ({_FORMS}).")] = None,
+    kind: KindOfTable = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit scores and say how the families differ, with the uncertainty.
@@ -211,7 +212,7 @@ def fit(
         "words": words, "spread": spread, "family": family, "residual": residual,
     }  # fmt: skip
     model["base"] = None if no_base else base or "base"
-    dataset = load_data(data)
+    dataset = load_data(data, kind)
     settings: dict[str, Any] = {
         "outcome": outcome, "contrast": compared, "draws": draws, "tune": tune, "chains": chains,
         "seed": seed, "progress": is_terminal(),
@@ -258,6 +259,7 @@ def classical(
         int, typer.Option(min=1, help="Shuffles of each permutation test.")
     ] = 9999,
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffles.")] = 0,
+    kind: KindOfTable = None,
     as_json: AsJson = False,
 ) -> None:
     """Analyse scores as Christian et al. 2026 did, with prompts as replicates.
@@ -269,7 +271,7 @@ def classical(
     import valuebias
 
     result = valuebias.classical(
-        load_data(data), contrast=contrast, n_permutations=n_permutations, seed=seed,
+        load_data(data, kind), contrast=contrast, n_permutations=n_permutations, seed=seed,
         progress=is_terminal(),
     )  # fmt: skip
     if as_json:

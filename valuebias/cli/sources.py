@@ -6,7 +6,9 @@ import os
 import shlex
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
 
 from valuebias._core.atomic import probe
 from valuebias.errors import ValueBiasError
@@ -14,26 +16,35 @@ from valuebias.errors import ValueBiasError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["check_writable", "load_data"]
+__all__ = ["Kind", "KindOfTable", "check_writable", "load_data"]
 
 
-def load_data(data: str) -> xr.Dataset:
+Kind = Literal["reward", "logprob", "implicit"]
+KindOfTable = Annotated[
+    Kind | None,
+    typer.Option("--kind", help="What the scores of a table of your own are, if it says nothing."),
+]
+
+
+def load_data(data: str, kind: Kind | None = None) -> xr.Dataset:
     """Read a data file, or load a named data set."""
     import xarray as xr
 
     import valuebias
     from valuebias import datasets
+    from valuebias.io.long_reading import check_kind
 
     path = Path(data)
     _check_scores(path)
     if os.path.exists(path) or path.suffix or path.name != data:
-        return valuebias.read(data)
+        return valuebias.read(data, kind=kind)
     loaded = datasets.load(data)
     if not isinstance(loaded, xr.Dataset):
         raise ValueBiasError(
             f"The data set {data!r} is a table, not scores that can be fitted. "
             f"Write it out with: valuebias data load {data} --out {data}.csv"
         )
+    check_kind(kind, loaded.attrs["kind"], data)
     return loaded
 
 
@@ -53,7 +64,7 @@ def _check_scores(path: Path) -> None:
             + (
                 f"Give a file of scores in it, such as {shlex.quote(str(inside[0]))}"
                 if inside
-                else "Make one file of its CSV files, one per model, with: valuebias data read "
+                else "Make one file of its tables, one per model, with: valuebias data read "
                 f"{typed} --out scores.nc"
             )
         )

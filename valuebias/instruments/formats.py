@@ -1,4 +1,4 @@
-"""Parse word lists: CSV in two layouts, LIWC's .dic and .dicx."""
+"""Parse word lists: CSV in several layouts, JSON, LIWC's .dic and .dicx."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from valuebias._core.tables import parse_csv
+from valuebias._core.foreign import parse_json
+from valuebias._core.tables import DELIMITERS, parse_csv
 from valuebias.errors import ValueBiasError
 
-__all__ = ["SUFFIXES", "parse", "table_of"]
+__all__ = ["LEFT_OUT", "SUFFIXES", "parse", "table_of"]
 
-SUFFIXES = (".csv", ".tsv", ".dic", ".dicx")
+SUFFIXES = (".csv", ".tsv", ".dic", ".dicx", ".json")
+LEFT_OUT = "left out"
+"""Under which a table's attrs have the words of the file that are in no category."""
 
 _TERM_COLUMNS = ("word", "term", "dicterm", "entry", "response", "token", "token_decoded", "noun")
 _SINGULAR = {"categories": "category", "words": "word", "terms": "term", "tokens": "token"}
 """How a head may be written; of a list of words per category none is called so."""
 _YES = ("x", "1", "1.0", "true", "t", "yes", "y")
+# A list may have these words; a cell of marks that has them stands among others that are marks.
+_ALSO_WORDS = ("true", "false", "yes", "no")
 _EMPTY = ("", "na", "nan", "null")
 _NO = (*_EMPTY, "0", "0.0", "false", "f", "no", "n")
 _NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?%?", re.IGNORECASE)
@@ -51,7 +56,12 @@ def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
     if suffix == ".dic":
         categories, pairs = _dic(text, name)
         return table_of(pairs, categories, name)
-    header, rows = parse_csv(text, name)
+    if suffix == ".json":
+        return table_of(_mapped(text, name), (), name)
+    if suffix != ".dicx" and (lines := _lines(text)):
+        return table_of([(_term(word, name), line[0]) for line in lines for word in line[1:]],
+                        [line[0] for line in lines], name)  # fmt: skip
+    header, rows = _header_and_rows(text, name, ragged=suffix != ".dicx")
     lowered = [_SINGULAR.get(column.lower(), column.lower()) for column in header]
     if suffix != ".dicx" and "category" in lowered:
         return table_of(list(_long(lowered, rows, name)), (), name)
@@ -66,7 +76,68 @@ def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
     if suffix != ".dicx" and _are_lists(header[start], categories, rows, start):
         columns = header[start:]
         return table_of(list(_listed(columns, rows, start, name)), columns, name)
-    return table_of(list(_marked(categories, rows, start, name)), categories, name)
+    uncoded: list[str] = []
+    pairs = list(_marked(categories, rows, start, name, uncoded))
+    if not pairs:
+        raise ValueBiasError(
+            f"The word {rows[0][start]!r} of {name!r} is in no category, nor is any other."
+        )
+    table = table_of(pairs, categories, name)
+    table.attrs[LEFT_OUT] = uncoded
+    return table
+
+
+def _mapped(text: str, name: str) -> list[Pair]:
+    """Read JSON: the words of each category."""
+    content = parse_json(text, repr(name), advice="Correct the file.")
+    if not isinstance(content, dict) or not all(isinstance(v, list) for v in content.values()):
+        raise ValueBiasError(
+            f"{name!r} is JSON of another form than "
+            '{"category": ["word", …], …}. Write the words of each category so.'
+        )
+    return [
+        (_term(word, name), _category(category, str(word), name))
+        for category, words in content.items()
+        for word in words
+    ]
+
+
+def _lines(text: str) -> list[list[str]]:
+    """Split text that has a category and its words in each line; give nothing where it has not.
+
+    Such a file has no header, so that some line is longer than the first.
+    """
+    lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
+    delimiter = "\t" if lines and "\t" in lines[0] else ","
+    rows = [[cell.strip() for cell in line.split(delimiter)] for line in lines]
+    rows = [[cell for cell in row if cell] for row in rows]
+    alike = len({len(row) for row in rows}) == 1
+    if alike or '"' in text or min(map(len, rows), default=0) < 2:
+        return []
+    names = [row[0].lower() for row in rows]
+    longer = max(map(len, rows)) > len(rows[0])
+    named = names[0] in (*_TERM_COLUMNS, *_SINGULAR, "category")
+    return rows if longer and not named and len(set(names)) == len(names) else []
+
+
+def _header_and_rows(text: str, name: str, *, ragged: bool) -> tuple[list[str], list[list[str]]]:
+    """Split CSV text; columns of words may end earlier than others, and an empty one follow."""
+    try:
+        header, rows = parse_csv(text, name)
+    except ValueBiasError:
+        first, *lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()] or [""]
+        delimiter = max(DELIMITERS, key=first.count)
+        missing = [first.count(delimiter) - line.count(delimiter) for line in lines]
+        if not ragged or '"' in text or not missing or min(missing) < 0 or not max(missing):
+            raise
+        filled = [line + delimiter * n for line, n in zip(lines, missing, strict=True)]
+        header, rows = parse_csv("\n".join([first, *filled]), name)
+        # A table of marks is truncated where a line is short.
+        if not _are_lists(header[0], header[1:], rows, 0):
+            raise
+    if len(header) > 2 and not header[-1] and not any(row[-1].strip() for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return header, rows
 
 
 def table_of(pairs: Sequence[Pair], categories: Sequence[str], name: str) -> pd.DataFrame:
@@ -107,8 +178,11 @@ def _are_lists(first: str, categories: list[str], rows: list[list[str]], start: 
         return False
     cells = [cell.strip().lower() for row in rows for cell in row[start + 1 :]]
     words = [cell for cell in cells if cell not in _EMPTY]
-    return bool(words) and not any(
-        cell in _YES or cell in _NO or _NUMBER.fullmatch(cell) for cell in words
+    if 2 * sum(cell in _ALSO_WORDS for cell in words) >= len(words):
+        return False
+    return not any(
+        (cell in _YES or cell in _NO or _NUMBER.fullmatch(cell)) and cell not in _ALSO_WORDS
+        for cell in words
     )
 
 
@@ -119,34 +193,37 @@ def _listed(columns: list[str], rows: list[list[str]], start: int, name: str) ->
                 yield _term(row[i], name), category
 
 
-def _marked(categories: list[str], rows: list[list[str]], start: int, name: str) -> Iterator[Pair]:
+def _marked(
+    categories: list[str], rows: list[list[str]], start: int, name: str, uncoded: list[str]
+) -> Iterator[Pair]:
     for row in rows:
         term = _term(row[start], name)
-        marked = [_mark(cell, term, name) for cell in row[start + 1 :]]
-        if not any(marked):
-            raise ValueBiasError(f"The word {term!r} of {name!r} is in no category.")
-        for category, mark in zip(categories, marked, strict=True):
-            if mark:
-                yield term, category
+        cells = zip(categories, row[start + 1 :], strict=True)
+        marked = [category for category, cell in cells if _mark(cell, category, term, name)]
+        if not marked:
+            uncoded.append(term)
+        for category in marked:
+            yield term, category
 
 
-def _mark(cell: str, term: str, name: str) -> bool:
+def _mark(cell: str, category: str, term: str, name: str) -> bool:
     mark = cell.strip().lower()
-    if mark in _YES:
+    # The General Inquirer marks by the category's name.
+    if mark in _YES or (mark and mark == category.strip().lower()):
         return True
     if mark in _NO:
         return False
     raise ValueBiasError(
-        f"The word {term!r} of {name!r} is marked {cell!r}; expected X, 1 or true, or nothing. "
+        f"The word {term!r} of {name!r} is marked {cell!r}; expected X, 1 or true, or nothing, in "
+        f"the column {category!r}. If that is no category, leave the column out. "
         "Weighted word lists are not supported: decide which words belong. If the columns hold the "
         "words of their categories, write them below each other instead: 'category' and 'word'."
     )
 
 
-def _term(cell: str, name: str) -> str:
-    term = cell.strip()
-    _check_term(term, name)
-    return term
+def _term(cell: object, name: str) -> str:
+    _check_term(cell, name)
+    return str(cell).strip()
 
 
 def _check_term(term: object, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +20,8 @@ import pandas as pd
 from valuebias._core.checks import check_known
 from valuebias._core.fetch import fetch, registry, released
 from valuebias._core.tables import read_text
-from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.instruments.formats import parse, table_of
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
+from valuebias.instruments.formats import LEFT_OUT, parse, table_of
 from valuebias.instruments.terms import continues, plain, warn_unmatchable
 
 __all__ = ["Lexicon", "lexicon", "lexicon_names"]
@@ -46,6 +47,8 @@ class Lexicon:
         Their licence; may be empty.
     sha256 : str
         Hash of the file, or of the table if there is no file.
+    left_out : int
+        How many words of the file are in no category; the table lacks them.
 
     Examples
     --------
@@ -58,6 +61,7 @@ class Lexicon:
     citation: str = ""
     licence: str = ""
     sha256: str = ""
+    left_out: int = 0
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -264,7 +268,8 @@ def lexicon(
         are looked up in the folder VALUEBIAS_DATA or else downloaded, and their hash is checked
         each time. A path: a ``.csv`` with a column ``category`` beside the words, with one column
         per category beside the words (marked X, 1 or true), or with the words of each category in
-        its column; or a LIWC ``.dic`` or ``.dicx``, wildcards included. A DataFrame: bool, with
+        its column, or with a category and its words a line; a ``.json``, ``{category: [words]}``;
+        or a LIWC ``.dic`` or ``.dicx``, wildcards included. A DataFrame: bool, with
         words as its index. A mapping: each category's words.
     name : str, optional
         Its name.
@@ -286,7 +291,7 @@ def lexicon(
     ValueBiasWarning
         If words can hardly match any text: with a character that is invisible, was lost or is not
         a letter, superfluous spaces, a wildcard anywhere but at the end, or the signs of a regular
-        expression.
+        expression. If a table of marks has words in no category, which are left out.
 
     Examples
     --------
@@ -296,6 +301,13 @@ def lexicon(
     if isinstance(source, Lexicon):
         return source if name is None else replace(source, name=name)
     result = _read(_DEFAULT if source is None else source, name)
+    if result.left_out:
+        warnings.warn(
+            f"{result.left_out:,} of {result.left_out + len(result):,} words in the file of the "
+            f"lexicon {result.name!r} are in no category, and left out.",
+            ValueBiasWarning,
+            stacklevel=2,
+        )
     warn_unmatchable(result.words, result.name, stacklevel=2)
     return result
 
@@ -338,7 +350,8 @@ def _from_file(path: Path, name: str) -> Lexicon:
     text = read_text(path)
     table = parse(text, suffix=path.suffix.lower(), name=str(path))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Lexicon(name=name, table=table, sha256=digest)
+    left_out = len(table.attrs.pop(LEFT_OUT, ()))
+    return Lexicon(name=name, table=table, sha256=digest, left_out=left_out)
 
 
 def _from_frame(table: pd.DataFrame) -> pd.DataFrame:

@@ -46,8 +46,9 @@ from valuebias._core.opening.zarr_folders import check_zarr
 from valuebias._core.sums import content_sum, file_bytes
 from valuebias._core.text import escape, has_surrogate, unescape
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, shown
-from valuebias.io.long import read_csv, read_parquet, write_csv, write_parquet
+from valuebias.io.long import read_csv, read_own, read_parquet, write_csv, write_parquet
 from valuebias.io.long_reading import check_kind
+from valuebias.io.sheets import SUFFIXES, suffix_of
 from valuebias.io.wide import read_scores
 from valuebias.schema import validate
 from valuebias.schema.validation import join_advice
@@ -74,7 +75,13 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     Parameters
     ----------
     path : str or path-like
-        A file or folder that :func:`write` made, or a tidy table of your own in .csv or .parquet.
+        A file or folder that :func:`write` made, or a tidy table of your own, one row a score:
+        .csv or .tsv (also .gz and .zst; UTF-8, or UTF-16 with a byte-order mark), .parquet,
+        .feather or .xlsx. Its columns, in any order, are ``model``, ``prompt``, ``response`` (or
+        ``word``, ``token``) and ``score``; ``family``, ``stage`` and, if known, ``base`` of the
+        models; ``text`` and ``framing`` of the prompts. Categories are columns ``category.<name>``,
+        or one column ``category``, empty for words in none. Where what models and prompts are
+        stands in tables of its own, :func:`read_scores` reads it all.
     kind : {"reward", "logprob", "implicit"}, optional
         The kind of scores in a table that does not say so itself, as those not made by
         :func:`write`.
@@ -94,7 +101,8 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     -----
     ValueBiasWarning
         If it is a store that :func:`valuebias.score` has not finished. Missing scores are NaN;
-        models without any are left out.
+        models without any are left out. If columns of 0 and 1 are taken for categories: two or
+        more, of which no word has more than one.
 
     Examples
     --------
@@ -163,7 +171,7 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
 
 
 def _by_suffix(path: Path, table: Mapping[str, _Handler]) -> _Handler:
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     if suffix not in table:
         raise ValueBiasError(
             f"{str(path)!r} has the suffix {suffix!r}, which names no format. "
@@ -378,7 +386,13 @@ def _with_text(ds: xr.Dataset, name: str, values: list[str]) -> xr.Dataset:
 
 
 _READERS: Mapping[str, Callable[[Path, str | None], xr.Dataset]] = MappingProxyType(
-    {".zarr": _read_zarr, ".nc": _read_netcdf, ".parquet": read_parquet, ".csv": read_csv}
+    {
+        ".zarr": _read_zarr,
+        ".nc": _read_netcdf,
+        **dict.fromkeys(SUFFIXES, read_own),
+        ".parquet": read_parquet,
+        ".csv": read_csv,
+    }
 )
 _WRITERS: Mapping[str, Callable[[xr.Dataset, Path], None]] = MappingProxyType(
     {".zarr": _write_zarr, ".nc": _write_netcdf, ".parquet": write_parquet, ".csv": write_csv}

@@ -26,9 +26,11 @@ from valuebias._core.sums import content_sum, json_sum
 from valuebias._core.text import escape, has_surrogate, neutralise, restore
 from valuebias.errors import ValueBiasError
 from valuebias.io.long_reading import CATEGORY, Meta, check_kind, dataset
+from valuebias.io.own import FALSE, TRUE, own_rows
+from valuebias.io.sheets import check_parquet
 from valuebias.schema import DIMS
 
-__all__ = ["described_by", "read_csv", "read_parquet", "write_csv", "write_parquet"]
+__all__ = ["described_by", "read_csv", "read_own", "read_parquet", "write_csv", "write_parquet"]
 
 _KEY = b"valuebias"
 _TEXT = "text"
@@ -72,6 +74,8 @@ def read_parquet(path: Path, kind: str | None) -> xr.Dataset:
     with reading(path, because="it is damaged, truncated or no Parquet", advice=_AGAIN):
         with pq.ParquetFile(path, page_checksum_verification=True) as stored:
             _check_whole(path, stored.metadata.metadata or {})
+            if _KEY not in (stored.metadata.metadata or {}):
+                check_parquet(stored.metadata, path)
             table = stored.read()
         # Else text that is none, or a number beyond a dictionary's end, is met with later.
         table.validate(full=True)
@@ -184,15 +188,16 @@ def read_csv(path: Path, kind: str | None) -> xr.Dataset:
     """Read a tidy CSV file, and the file beside it where there is one."""
     meta = _described(path)
     if meta is None:
-        return _read_own(path, kind)
+        return dataset(own_rows(path), meta=None, kind=kind, name=str(path))
     ds, about = _read(path, meta, kind)
     if about is not None:
         check_kind(kind, about["attrs"].get("kind"), str(path))
     return ds
 
 
-def _read_own(path: Path, kind: str | None) -> xr.Dataset:
-    return dataset(_read_rows(path, None), meta=None, kind=kind, name=str(path))
+def read_own(path: Path, kind: str | None) -> xr.Dataset:
+    """Read a long table that valuebias did not write."""
+    return dataset(own_rows(path), meta=None, kind=kind, name=str(path))
 
 
 def _read(path: Path, meta: Meta, kind: str | None = None) -> tuple[xr.Dataset, Meta | None]:
@@ -208,14 +213,17 @@ def _read(path: Path, meta: Meta, kind: str | None = None) -> tuple[xr.Dataset, 
         with reading(said, advice=_UNDESCRIBED):
             old, of_old = meta[_BEFORE]["meta"], meta[_BEFORE][_HASH]
         if old is None and sha256(path) == of_old:
-            return _read_own(path, kind), None
+            return read_own(path, kind), None
         ds = None if old is None else _read_described(path, _about(old, said, _UNDESCRIBED))
         if ds is not None:
             return ds, old
-    raise ValueBiasError(
+    other = (
         f"{str(path)!r} is not the file that {side.name!r} was written for: it was changed or "
         f"truncated. If the change was meant, delete {side.name!r} and read the table with "
-        "kind='reward', 'logprob' or 'implicit'."
+    )
+    raise ValueBiasError(
+        f"{other}kind='reward', 'logprob' or 'implicit'.",
+        in_shell=f"{other}--kind reward, logprob or implicit.",
     )
 
 
@@ -399,32 +407,31 @@ def _about(content: Any, said: str, advice: str = _AGAIN) -> Meta:
     return dict(content)
 
 
-def _read_rows(path: Path, meta: Meta | None) -> pa.Table:
+def _read_rows(path: Path, meta: Meta) -> pa.Table:
     with reading(path, because="it is damaged, truncated or no CSV", advice=_AGAIN):
         table = pa_csv.read_csv(
             path,
             parse_options=pa_csv.ParseOptions(newlines_in_values=True),
             convert_options=pa_csv.ConvertOptions(
                 column_types=_column_types(meta),
-                true_values=["true", "True", "TRUE", "T", "1"],
-                false_values=["false", "False", "FALSE", "F", "0"],
+                true_values=TRUE,
+                false_values=FALSE,
             ),
         )
-        if meta is not None and meta["neutralised"]:
+        if meta["neutralised"]:
             table = table.rename_columns([restore(name) for name in table.column_names])
         # R writes the row numbers as a column without a name.
         return table.drop_columns([""]) if "" in table.column_names else table
 
 
-def _column_types(meta: Meta | None) -> dict[str, pa.DataType]:
+def _column_types(meta: Meta) -> dict[str, pa.DataType]:
     shared = pa.dictionary(pa.int32(), pa.string())
     texts = [*DIMS, "family", "base", "stage", "text", "framing"]
     types: dict[str, pa.DataType] = dict.fromkeys(texts, shared)
     types |= {"score": pa.float32(), "n_params": pa.float64()}
-    if meta is not None:
-        for name, coord in meta["coords"].items():
-            dtype = coord["dtype"]
-            types[neutralise(name) if meta["neutralised"] else name] = (
-                shared if dtype == _TEXT else pa.from_numpy_dtype(np.dtype(dtype))
-            )
+    for name, coord in meta["coords"].items():
+        dtype = coord["dtype"]
+        types[neutralise(name) if meta["neutralised"] else name] = (
+            shared if dtype == _TEXT else pa.from_numpy_dtype(np.dtype(dtype))
+        )
     return types

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,13 +17,18 @@ import xarray as xr
 
 from valuebias._core.foreign import reading
 from valuebias._core.text import restore, unescape
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, few
+from valuebias.io.numbers import NOT_SCORED
+from valuebias.io.own import named
 from valuebias.schema import DIMS, KINDS, build
 
-__all__ = ["CATEGORY", "Meta", "check_kind", "dataset"]
+__all__ = ["CATEGORY", "Meta", "Tables", "check_kind", "dataset"]
 
 CATEGORY = "category."
 """What the column of a category starts with."""
+
+Tables = dict[str, pd.DataFrame]
+"""What is known of the names along each dim."""
 
 Meta = dict[str, Any]
 """What a table that valuebias wrote says of itself: attrs, names, coords, escaped, neutralised."""
@@ -36,21 +43,37 @@ _OWNER = {
 }
 
 
-def dataset(table: pa.Table, *, meta: Meta | None, kind: str | None, name: str) -> xr.Dataset:
-    """Turn rows into a dataset."""
+def dataset(
+    table: pa.Table,
+    *,
+    meta: Meta | None,
+    kind: str | None,
+    name: str,
+    described: Callable[[Tables], Tables] | None = None,
+    lexicon: Callable[[list[str]], pd.DataFrame] | None = None,
+    provenance: Callable[[], dict[str, Any]] | None = None,
+) -> xr.Dataset:
+    """Turn rows into a dataset; what they do not say may be added, and other categories given."""
     said = reading(f"What {name!r} says of itself", advice="Write the file again.")
     with nullcontext() if meta is None else said:
-        rows = _Rows(table, meta, name)
+        rows = _Rows(named(table, name) if meta is None else table, meta, name)
         attrs = {} if meta is None else meta["attrs"]
         stored = attrs.get("kind")
         if stored is None and kind is None:
+            untold = f"{name!r} does not say what kind of scores it holds."
+            made = f"one of {list(KINDS)}; or, if valuebias"
             raise ValueBiasError(
-                f"{name!r} does not say what kind of scores it holds. Give kind=, one of "
-                f"{list(KINDS)}; or, if valuebias.write made it, copy what lay beside it, too."
+                f"{untold} Give kind=, {made}.write made it, copy what lay beside it, too.",
+                in_shell=f"{untold} Add --kind, {made} made it, copy what lay beside it, too.",
             )
         if stored is not None:
             check_kind(kind, stored, name)
         tables, member = rows.coords()
+        if meta is None:
+            tables = described(tables) if described else tables
+            _check_described(tables, name)
+        if lexicon is not None:
+            member = lexicon(rows.names["response"])
         ds = build(
             rows.cube(),
             models=tables["model"],
@@ -59,11 +82,30 @@ def dataset(table: pa.Table, *, meta: Meta | None, kind: str | None, name: str) 
             responses=rows.names["response"],
             words=tables["response"],
             kind=stored or kind or "",
+            provenance=None if provenance is None else provenance(),
         )
         for coord, about in ({} if meta is None else meta["coords"]).items():
             if about["dtype"] != "text" and ds[coord].dtype != about["dtype"]:
                 ds[coord] = ds[coord].astype(about["dtype"])
         return ds.assign_attrs(attrs)
+
+
+def _check_described(tables: Tables, name: str) -> None:
+    """Name the columns that a table of somebody's own lacks, and where else they may stand."""
+    for dim, columns in (("model", ("family", "stage")), ("prompt", ("text", "framing"))):
+        for column in columns:
+            if column not in tables[dim]:
+                said = (
+                    f"The column {column!r} is missing in {name!r}, which has to say family and "
+                    "stage of each model, and text and framing of each prompt. Add it, or describe "
+                    "them in tables of their own: "
+                )
+                raise ValueBiasError(
+                    f"{said}valuebias.read_scores({name!r}, models='models.csv', "
+                    "prompts='prompts.csv', kind='reward').",
+                    in_shell=f"{said}valuebias data read {shlex.quote(name)} --models models.csv "
+                    "--prompts prompts.csv --kind reward --out scores.nc",
+                )
 
 
 def check_kind(wanted: str | None, stored: object, name: str) -> None:
@@ -82,12 +124,12 @@ class _Rows:
                 raise ValueBiasError(f"{name!r} has two columns called {column!r}. Rename one.")
         for column in (*DIMS, "score"):
             if column not in table.column_names:
-                raise ValueBiasError(
+                said = (
                     f"{name!r} has no column {column!r}. A tidy table has model, prompt, response "
-                    f"and score. {did_you_mean(column, table.column_names)} A file a model, with a "
-                    "column a prompt, is read with valuebias.read_scores; in a shell, with "
-                    "valuebias data read."
+                    f"(or word) and score. {did_you_mean(column, table.column_names)} A file a "
+                    "model, with a column a prompt, is read with valuebias"
                 )
+                raise ValueBiasError(f"{said}.read_scores.", in_shell=f"{said} data read.")
         if not table.num_rows:
             raise ValueBiasError(f"{name!r} has no rows.")
         self.names: dict[str, list[str]] = {}
@@ -132,7 +174,7 @@ class _Rows:
             value = restore(value)
         return unescape(value) if column in self.meta["escaped"] else value
 
-    def cube(self) -> npt.NDArray[np.float32]:
+    def cube(self) -> npt.NDArray[Any]:
         """Give the scores as (model, prompt, response)."""
         column = self.table["score"]
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
@@ -147,9 +189,9 @@ class _Rows:
             where = np.unravel_index(int(times.argmax()), shape)
             cell = {dim: self.names[dim][i] for dim, i in zip(DIMS, where, strict=True)}
             raise ValueBiasError(f"{self.name!r} has {times.max()} rows for {cell}; expected one.")
-        values = np.full(times.size, np.nan, dtype=np.float32)
-        with np.errstate(over="ignore"):  # an overflow becomes infinite, which is named later
-            values[flat] = score.astype(np.float32)
+        narrow = column.type in (pa.float16(), pa.float32())
+        values = np.full(times.size, np.nan, dtype=np.float32 if narrow else np.float64)
+        values[flat] = score
         return values.reshape(shape)
 
     def coords(self) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
@@ -159,8 +201,13 @@ class _Rows:
         for column in self.table.column_names:
             if column in (*DIMS, "score"):
                 continue
+            if self.meta is None and column == "category":
+                member |= self._named_categories()
+                continue
             dim, values = self._owned(column)
             if column.startswith(CATEGORY):
+                if self.meta is None and set(values) <= {0, 1}:
+                    values = [bool(value) for value in values]
                 if not all(isinstance(value, bool) for value in values):
                     raise ValueBiasError(
                         f"The column {column!r} of {self.name!r} must hold true and false only."
@@ -169,6 +216,8 @@ class _Rows:
                 member[category] = np.array(values, dtype=bool)
             else:
                 of_dims[dim][column] = _series(values)
+        if self.meta is None and not member:
+            member = _indicators(of_dims["response"], self.name)
         tables = {
             dim: pd.DataFrame(columns, index=range(len(self.names[dim]))).set_axis(
                 pd.Index(self.names[dim], dtype=object), axis=0
@@ -179,10 +228,24 @@ class _Rows:
         inside = np.array([*member.values()], dtype=bool).reshape(len(member), len(words)).T
         return tables, pd.DataFrame(inside, words, pd.Index(list(member), dtype=object))
 
+    def _named_categories(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Read a column that says of each word in which category it is, if in any."""
+        if any(column.startswith(CATEGORY) for column in self.table.column_names):
+            raise ValueBiasError(
+                f"{self.name!r} has a column 'category', and others that begin with {CATEGORY!r}. "
+                "Leave one kind out."
+            )
+        _, values = self._owned("category")
+        texts = ["" if value is None else str(value).strip() for value in values]
+        given = dict.fromkeys(text for text in texts if text.lower() not in NOT_SCORED)
+        if not given:
+            raise ValueBiasError(f"The column 'category' of {self.name!r} is empty. Leave it out.")
+        return {category: np.array([text == category for text in texts]) for category in given}
+
     def _owned(self, column: str) -> tuple[str, list[Any]]:
         """Find the dim that a column describes, and its value for each entry there."""
         values, codes = self._coded(column)
-        if column.startswith(CATEGORY):
+        if column.startswith(CATEGORY) or (self.meta is None and column == "category"):
             dims: Sequence[str] = ("response",)
         elif self.meta is not None and column in self.meta["coords"]:
             dims = (self.meta["coords"][column]["dim"],)
@@ -202,6 +265,26 @@ class _Rows:
             f"{values[first[self.at[dim][row]]]!r}; expected one value for each "
             f"{' or '.join(dims)}."
         )
+
+
+def _indicators(columns: dict[str, pd.Series[Any]], name: str) -> dict[str, npt.NDArray[np.bool_]]:
+    """Take columns of 0 and 1 that part the words, no word being in two, out of those of words."""
+    found = {}
+    for column, values in columns.items():
+        if values.dtype.kind in "bi" and set(values.unique()) == {0, 1}:
+            found[column] = values.to_numpy(dtype=bool)
+    if len(found) < 2 or np.sum(list(found.values()), axis=0).max() > 1:
+        return {}
+    warnings.warn(
+        f"The columns {few(found)} of {name!r} have 0 and 1 for each word, and no word is in two: "
+        f"they are read as categories. Call them {few(CATEGORY + column for column in found)} "
+        "to say so, or take them out and join them to the words later, if they are none.",
+        ValueBiasWarning,
+        stacklevel=8,
+    )
+    for column in found:
+        del columns[column]
+    return found
 
 
 def _series(values: list[Any]) -> pd.Series[Any]:

@@ -1,4 +1,4 @@
-"""Read scores as the paper's authors release them: one CSV per model, one column per prompt."""
+"""Read scores as the paper's authors release them: one table per model, one column per prompt."""
 
 from __future__ import annotations
 
@@ -10,25 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
 from valuebias._core.provenance import record
-from valuebias._core.tables import parse_csv, read_table, read_text
-from valuebias._core.text import as_number
+from valuebias._core.tables import read_table
+from valuebias._core.text import has_surrogate
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.lexicons import lexicon as as_lexicon
 from valuebias.instruments.prompts import PromptSet
 from valuebias.instruments.prompts import prompts as as_prompts
+from valuebias.io.long_reading import Tables, dataset
+from valuebias.io.naming import files_by_model, unknown_model
+from valuebias.io.numbers import check_decimal
+from valuebias.io.own import is_long_table, own_rows
+from valuebias.io.sheets import read_frame
+from valuebias.io.wide_sheets import WideSheet, called_prompt, prompts_by_text
 from valuebias.models.bases import Origin, followed, local_base, warn
 from valuebias.schema import build
+from valuebias.schema.narrowing import narrowed
 
 __all__ = ["read_scores"]
 
-_MARK = "_rewards_"
-_NOT_SCORED = ("", "na", "nan", "null", "none")
+_PATHS = (str, os.PathLike)
 _COLUMNS = ("family", "stage")
 _TEXTS = (*_COLUMNS, "base")
 
@@ -42,19 +47,27 @@ def read_scores(
     prompts: str | os.PathLike[str] | PromptSet | pd.DataFrame = "superlatives",
     lexicon: str | os.PathLike[str] | Lexicon | pd.DataFrame | None = None,
     kind: str = "reward",
+    partial: bool = False,
+    decimal: str | None = None,
+    ignore_case: bool = False,
 ) -> xr.Dataset:
-    r"""Read wide CSVs, one file per model.
+    r"""Read wide tables, one file per model.
 
     Parameters
     ----------
     paths : path, sequence of paths, or mapping of str to path
-        A folder (all its ``.csv`` files, by name), a file, several files, or a mapping of model to
-        file. The first column of a file, ``response``, has the words; each further column, named
-        as a prompt, the scores. An empty cell, NA or NaN = not scored. Without a mapping the model
-        is found from the file's name: ``<anything>_rewards_<org>_<name>.csv`` is ``<org>/<name>``.
+        A folder (all its tables, by name), a file, several files, or a mapping of model to file:
+        ``.csv`` and ``.tsv`` (also ``.gz`` and ``.zst``; UTF-8, or UTF-16 with a byte-order mark),
+        ``.parquet``, ``.feather`` or ``.xlsx``. The words are in the column ``response``, ``word``
+        or ``token``, or in the first where that has no name; each further column, called by a
+        prompt's name or text, has its scores. An empty cell, NA or NaN = not scored. Without a
+        mapping the model is found from the file's name: ``<org>_<name>.csv`` and
+        ``<anything>_rewards_<org>_<name>.csv`` are ``<org>/<name>``. A single file may be a long
+        table instead, as :func:`read` takes, that needs to say less of its models and prompts.
     models : DataFrame or path, optional
-        What the models are: a table, or a CSV or YAML file, with a column (or index) ``model`` and
-        the columns ``family``, ``stage`` and, if known, ``base``, ``n_params`` and further coords.
+        What the models are: a table, or a file of one (YAML, too), with a column (or index)
+        ``model`` and the columns ``family``, ``stage`` and, if known, ``base``, ``n_params`` and
+        further coords.
         ``base`` is the very checkpoint that a model was trained from, size and version included:
         models of one base are not independent. Where it is left out it is what the model's files
         say, should they lie on this machine (a folder of the model's name, here or beside the
@@ -66,6 +79,14 @@ def read_scores(
         The word categories, as in :func:`valuebias.lexicon`. Left out, there are none.
     kind : {"reward", "logprob", "implicit"}
         What was measured.
+    partial : bool, default False
+        Whether to read what there is where a folder has files of other kinds, or lacks files of
+        models that `models` names; otherwise either is an error.
+    decimal : {".", ","}, optional
+        The decimal mark. Left out, a comma is one where no score of the file could be meant
+        otherwise, as in ``1,5``; where all could (``1,234``), that is an error.
+    ignore_case : bool, default False
+        Whether "Love" is the "love" of the lexicon.
 
     Returns
     -------
@@ -77,7 +98,8 @@ def read_scores(
     ------
     ValueBiasError
         If a file cannot be read, is empty, truncated, or has a cell that is no number; if files
-        differ in their words or prompts; if a model, prompt or lexicon is unknown.
+        differ in their words or prompts; if a model, prompt or lexicon is unknown; if a file or a
+        model of a folder would be left out.
 
     Warns
     -----
@@ -100,58 +122,94 @@ def read_scores(
     >>> ds["model"].values.tolist(), ds["score"].sel(prompt="bad_ever_one").values.tolist()
     (['org/tiny'], [[-1.0, 0.25]])
     """
-    known = _known_models(models)
-    files = _by_model(paths, known)
+    check_decimal(decimal)
+    known, named = _known_models(models)
+    words = as_lexicon(lexicon) if lexicon is not None else None
+    beside = None if models is None or isinstance(models, pd.DataFrame) else Path(models).parent
+    path = _long_table(paths)
+    if path is not None:
+        told = _Described(path, known, beside, as_prompts(prompts))
+        ds = dataset(
+            own_rows(path),
+            meta=None,
+            kind=kind,
+            name=str(path),
+            described=told.described,
+            lexicon=None
+            if words is None
+            else lambda found: words.membership(found, ignore_case=ignore_case),
+            provenance=lambda: record(files=[path], details=told.details(words)),
+        )
+        warn(dict(zip(ds["model"].values.tolist(), ds["base"].values.tolist(), strict=True)),
+             stacklevel=2)  # fmt: skip
+        return ds
+    files = files_by_model(
+        paths,
+        list(map(str, known.index)),
+        expected=named,
+        apart=[Path(one) for one in (models, prompts, lexicon) if isinstance(one, _PATHS)],
+        partial=partial,
+    )
     prompt_set = as_prompts(prompts)
-    sheets = {model: _Sheet(path) for model, path in files.items()}
+    sheets = {model: WideSheet(path, decimal) for model, path in files.items()}
     first = next(iter(sheets.values()))
     for sheet in sheets.values():
+        sheet.name_prompts(prompt_set.table)
         sheet.check_alike(first)
     prompts_of_first = set(first.columns)
     names = [str(name) for name in prompt_set.table.index if str(name) in prompts_of_first]
     known_prompts = set(names)
     for column in first.columns:
         if column not in known_prompts:
-            raise ValueBiasError(
-                f"{first.name!r} has a column {column!r}, which is no prompt of the set "
-                f"{prompt_set.name!r}. Give the right set as prompts=. "
-                f"{did_you_mean(column, [str(p) for p in prompt_set.table.index][:60])}"
-            )
-    words = as_lexicon(lexicon) if lexicon is not None else None
-    details = {"prompts": {"name": prompt_set.name, "citation": prompt_set.citation}}
+            raise _no_prompt(first.name, f"column {column!r}", column, prompt_set)
+    details: dict[str, Any] = {
+        "prompts": {"name": prompt_set.name, "citation": prompt_set.citation}
+    }
     if words is not None:
         details["lexicon"] = words.about()
-    beside = None if models is None or isinstance(models, pd.DataFrame) else Path(models).parent
     about, bases = _with_bases(known, list(sheets), beside)
     if bases:
         details["bases"] = bases
     warn(dict(zip(sheets, about["base"], strict=True)), stacklevel=2)
     return build(
-        np.stack([sheet.scores(first.words, names) for sheet in sheets.values()]),
+        np.stack(
+            [
+                narrowed(sheet.scores(first.words, names)[None], [model])[0]
+                for model, sheet in sheets.items()
+            ]
+        ),
         models=about.dropna(axis="columns", how="all"),
         prompts=prompt_set.table.loc[names],
-        lexicon=words,
+        lexicon=words.membership(first.words, ignore_case=True) if words and ignore_case else words,
         responses=first.words,
         kind=kind,
         provenance=record(files=files.values(), details=details),
     )
 
 
-def _known_models(models: _Path | pd.DataFrame | None) -> pd.DataFrame:
-    """Join the user's table of models with the bundled one; the user's goes first."""
+def _known_models(models: _Path | pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
+    """Join the user's table of models with the bundled one, and name those of the user's."""
     with resources.as_file(resources.files("valuebias") / "data" / "reward_models.csv") as path:
         bundled = read_table(path, key="model")
     if models is None:
-        return bundled
+        return bundled, []
     if isinstance(models, pd.DataFrame):
         table = models.set_index("model") if "model" in models.columns else models
-    else:
+    elif Path(models).suffix.lower() in (".yaml", ".yml"):
         table = _typed(read_table(models, key="model"))
+    else:
+        table = _typed(read_frame(Path(models), key="model"))
     for column in _COLUMNS:
         if column not in table.columns:
             raise ValueBiasError(
                 f"The table of models has no column {column!r}; found {list(table.columns)}. "
                 "It needs family and stage, and may have base, n_params and more."
+            )
+    for column in table.columns:
+        if has_surrogate(str(column)):
+            raise ValueBiasError(
+                f"The table of models has a column {column!r}, whose name is damaged text. Rename "
+                "it."
             )
     twice = table.index[table.index.duplicated()]
     if len(twice):
@@ -160,7 +218,7 @@ def _known_models(models: _Path | pd.DataFrame | None) -> pd.DataFrame:
     base = base.where(base.notna() & (base != ""), bundled["base"].reindex(table.index))
     table = table.assign(base=base.fillna(""))
     others = bundled.loc[[model for model in bundled.index if model not in set(table.index)]]
-    return pd.concat([table, others])
+    return pd.concat([table, others]), list(map(str, table.index))
 
 
 def _with_bases(
@@ -181,135 +239,70 @@ def _with_bases(
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """Turn the further columns that hold nothing but numbers into numbers."""
-    typed: dict[str, Any] = {}
-    for column in table.columns:
+    typed: dict[int, Any] = {}
+    for i, column in enumerate(table.columns):
         # Not put into the table one by one, each of which would copy all others.
-        typed[column] = cells = table[column].to_numpy()
+        typed[i] = cells = table[column].to_numpy()
         if column not in _TEXTS:
             given = [None if isinstance(cell, str) and not cell else cell for cell in cells]
             with suppress(TypeError, ValueError):
-                typed[column] = pd.to_numeric(np.array(given, dtype=object))
-    return pd.DataFrame(typed, index=table.index)
+                typed[i] = pd.to_numeric(np.array(given, dtype=object))
+    columns = pd.Index(list(table.columns), dtype=object)
+    return pd.DataFrame(typed, index=table.index).set_axis(columns, axis=1)
 
 
-def _by_model(
-    paths: _Path | Sequence[_Path] | Mapping[str, _Path], known: pd.DataFrame
-) -> dict[str, Path]:
+def _long_table(paths: _Path | Sequence[_Path] | Mapping[str, _Path]) -> Path | None:
+    """Give the file, where it is one and has a row a score."""
     if isinstance(paths, Mapping):
-        for model in paths:
-            if model not in known.index:
-                raise _unknown(f"The model {model!r}", known)
-        files = {str(model): Path(path) for model, path in paths.items()}
-    else:
-        files = {}
-        for path in _listed(paths):
-            model = _model_of(path, known)
-            if model in files:
-                raise ValueBiasError(
-                    f"{files[model].name!r} and {path.name!r} are both of the model {model!r}. "
-                    "Leave one out, or give a mapping of model to file."
-                )
-            files[model] = path
-    if not files:
-        raise ValueBiasError("No files were given; expected at least one CSV.")
-    return files
+        return None
+    listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    return Path(listed[0]) if len(listed) == 1 and is_long_table(Path(listed[0])) else None
 
 
-def _listed(paths: _Path | Sequence[_Path]) -> list[Path]:
-    if not isinstance(paths, str | os.PathLike):
-        return [Path(path) for path in paths]
-    path = Path(paths)
-    if not os.path.isdir(path):
-        return [path]
-    files = sorted(path.glob("*.csv"))
-    if not files:
-        raise ValueBiasError(f"The folder {str(path)!r} has no .csv files.")
-    return files
+class _Described:
+    """What is told of a long table's models and prompts beside it."""
+
+    def __init__(
+        self, path: Path, known: pd.DataFrame, beside: Path | None, prompts: PromptSet
+    ) -> None:
+        self.path, self.known, self.beside, self.prompts = path, known, beside, prompts
+        self._said: dict[str, Any] = {}
+
+    def described(self, tables: Tables) -> Tables:
+        """Add what the table does not say itself."""
+        models = [str(name) for name in tables["model"].index]
+        unknown = [model for model in models if model not in self.known.index]
+        if not unknown:
+            table, bases = _with_bases(self.known, models, self.beside)
+            table = table.dropna(axis="columns", how="all")
+            if bases:
+                self._said["bases"] = bases
+            more = [column for column in tables["model"] if column not in table]
+            tables["model"] = pd.concat([table, tables["model"][more]], axis=1)
+        elif not set(_COLUMNS) <= set(tables["model"]):
+            raise unknown_model(f"The model {unknown[0]!r} of {self.path.name!r}", self.known.index)
+        own = tables["prompt"]
+        if not {"text", "framing"} <= set(own):
+            by_text = prompts_by_text(self.prompts.table)
+            called = [called_prompt(name, by_text, self.path.name) for name in map(str, own.index)]
+            for name, prompt in zip(own.index, called, strict=True):
+                if prompt not in self.prompts.table.index:
+                    raise _no_prompt(self.path.name, f"prompt {name!r}", str(name), self.prompts)
+            self._said["prompts"] = {"name": self.prompts.name, "citation": self.prompts.citation}
+            more = [column for column in own if column not in self.prompts.table]
+            table = self.prompts.table.loc[called]
+            tables["prompt"] = pd.concat([table, own[more].set_axis(called, axis=0)], axis=1)
+        return tables
+
+    def details(self, words: Lexicon | None) -> dict[str, Any]:
+        """Give what the provenance has to say."""
+        return self._said if words is None else {**self._said, "lexicon": words.about()}
 
 
-def _model_of(path: Path, known: pd.DataFrame) -> str:
-    # Either half may have underscores, so every split is tried against the table.
-    slug = path.stem.partition(_MARK)[2] or path.stem
-    parts = slug.split("_")
-    tried = [slug, *("_".join(parts[:i]) + "/" + "_".join(parts[i:]) for i in range(1, len(parts)))]
-    for model in tried:
-        if model in known.index:
-            return model
-    raise _unknown(f"The model {tried[1 % len(tried)]!r} (of the file {path.name!r})", known)
-
-
-def _unknown(noun: str, known: pd.DataFrame) -> ValueBiasError:
-    return ValueBiasError(
-        f"{noun} is unknown. Describe it: models=pandas.DataFrame({{'family': ['Gemma'], "
-        "'base': ['google/gemma-2-2b-it'], 'stage': ['reward'], 'n_params': [2.6e9]}, "
-        "index=['<org>/<name>']), "
-        "or a CSV or YAML file with the columns model, family, base, stage and n_params. "
-        f"Known: {', '.join(map(str, known.index))}."
+def _no_prompt(file: str, noun: str, name: str, prompts: PromptSet) -> ValueBiasError:
+    said = (
+        f"{file!r} has a {noun}, which is no prompt of the set {prompts.name!r}, nor a prompt's "
+        "text. Give the right set as"
     )
-
-
-class _Sheet:
-    """One wide CSV."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        header, self.rows = parse_csv(read_text(path), str(path))
-        if header[0] != "response":
-            raise ValueBiasError(
-                f"The first column of {str(path)!r} is {header[0]!r}; expected 'response'."
-            )
-        self.columns = header[1:]
-        if not self.columns:
-            raise ValueBiasError(f"{str(path)!r} has no column of scores.")
-        self.words = [row[0] for row in self.rows]
-        self.place = {word: i for i, word in enumerate(self.words)}
-        if len(self.place) < len(self.words):
-            twice = next(w for i, w in enumerate(self.words) if self.place[w] != i)
-            raise ValueBiasError(f"{str(path)!r} has the word {twice!r} more than once.")
-
-    def check_alike(self, first: _Sheet) -> None:
-        """Demand the words and prompts of the first file."""
-        for noun, mine, theirs in (
-            ("word", self.words, first.words),
-            ("prompt", self.columns, first.columns),
-        ):
-            differing = sorted(set(mine) ^ set(theirs))
-            if differing:
-                has, lacks = self.name, first.name
-                if differing[0] in set(theirs):
-                    has, lacks = lacks, has
-                raise ValueBiasError(
-                    f"{has!r} has the {noun} {differing[0]!r}, which {lacks!r} lacks "
-                    f"({len(differing)} such). Read the files one by one and join them with "
-                    "valuebias.schema.concat(..., join='outer')."
-                )
-
-    def scores(self, words: Sequence[str], prompts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Give the scores as (prompt, response)."""
-        values = np.empty((len(self.rows), len(self.columns)), dtype=np.float32)
-        for i, row in enumerate(self.rows):
-            with np.errstate(over="ignore"):  # an overflow becomes infinite, named by validate()
-                values[i] = self._numbers(i, row[1:])
-        rows = [self.place[word] for word in words]
-        place = {prompt: j for j, prompt in enumerate(self.columns)}
-        columns = [place[prompt] for prompt in prompts]
-        return values[np.ix_(rows, columns)].T
-
-    def _numbers(self, row: int, cells: list[str]) -> npt.NDArray[np.float32] | list[float]:
-        """Leave numbers to NumPy, which is fast, where all cells seem to be numbers."""
-        with suppress(ValueError):
-            # It takes what Python does, too, such as 1_000 and other scripts' digits.
-            if "_" not in (joined := "".join(cells)) and joined.isascii():
-                return np.array(cells, dtype=np.float32)
-        return [self._number(cell, row, j) for j, cell in enumerate(cells)]
-
-    def _number(self, cell: str, row: int, column: int) -> float:
-        if cell.strip().lower() in _NOT_SCORED:
-            return np.nan
-        number = as_number(cell)
-        if number is None:
-            raise ValueBiasError(
-                f"{self.name!r} has {cell!r} for the word {self.words[row]!r} and the prompt "
-                f"{self.columns[column]!r}; expected a number, or nothing where there is none."
-            )
-        return number
+    known = did_you_mean(name, [str(prompt) for prompt in prompts.table.index][:60])
+    return ValueBiasError(f"{said} prompts=. {known}", in_shell=f"{said} --prompts. {known}")

@@ -13,6 +13,7 @@ import xarray as xr
 
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.schema.contract import DIMS, KINDS, SCHEMA, check_unique
+from valuebias.schema.narrowing import narrowed
 from valuebias.schema.validation import validate
 
 __all__ = ["assemble", "build"]
@@ -208,12 +209,10 @@ def _as_array(
         )
     if values.dtype.kind not in "fiu":
         raise ValueBiasError(f"score has dtype {values.dtype}; expected numbers.")
-    with np.errstate(over="ignore"):  # an overflow becomes infinite, which validate() names
-        values = values.astype(np.float32, copy=False)
     coords: dict[str, Any] = {dim: _text(names[dim], f"A {dim}") for dim in DIMS}
     for dim in DIMS:
         check_unique(coords[dim].tolist(), dim)
-    return values, coords
+    return narrowed(values, coords["model"].tolist()), coords
 
 
 def _looked_up(table: pd.DataFrame, names: npt.NDArray[np.str_], dim: str) -> pd.DataFrame:

@@ -26,11 +26,11 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
     Parameters
     ----------
     datasets : sequence of xarray.Dataset
-        Scores of different models on the same prompts, of one kind, in one unit and with the same
-        categories. Prompts and words may come in another order; the first dataset's is kept.
+        Scores of different models, of one kind, in one unit and with the same categories. Prompts
+        and words may come in another order; the first dataset's is kept.
     join : {"exact", "outer"}
-        What to do with words that not all datasets have: ``"exact"`` refuses them, ``"outer"``
-        keeps them and fills their missing scores with NaN.
+        What to do with words and prompts that not all datasets have: ``"exact"`` refuses them,
+        ``"outer"`` keeps them and fills their missing scores with NaN.
 
     Returns
     -------
@@ -42,8 +42,9 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
     Raises
     ------
     ValueBiasError
-        If a model occurs twice, or kind, units, prompts, categories, memberships, coords on
-        response or (``"exact"``) words differ; the message names the first difference.
+        If a model occurs twice, or kind, units, texts of prompts, categories, memberships, coords
+        on response or (``"exact"``) prompts or words differ; the message names the first
+        difference.
 
     Warns
     -----
@@ -69,6 +70,8 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
     _check_models_differ(parts)
     for position, ds in enumerate(parts[1:], start=2):
         _check_alike(first, ds, position)
+        if join == "exact":
+            _check_same_names(first["prompt"].to_numpy(), ds["prompt"].to_numpy(), position)
     if join == "exact":
         _check_same_words(parts, words)
     return validate(_joined(parts, words))
@@ -157,12 +160,13 @@ def _check_alike(first: xr.Dataset, other: xr.Dataset, position: int) -> None:
                 f"Dataset {position} has {name} {other.attrs[name]!r}, the first "
                 f"{first.attrs[name]!r}. Scores of different {name} cannot be joined."
             )
-    for dim in ("prompt", "category"):
-        _check_same_names(first[dim].to_numpy(), other[dim].to_numpy(), dim, position)
+    _check_same_names(
+        first["category"].to_numpy(), other["category"].to_numpy(), position, dim="category"
+    )
     for name in ("text", "framing"):
         mine = dict(zip(first["prompt"].to_numpy(), first[name].to_numpy(), strict=True))
         for prompt, value in zip(other["prompt"].to_numpy(), other[name].to_numpy(), strict=True):
-            if mine[prompt] != value:
+            if mine.get(prompt, value) != value:
                 raise ValueBiasError(
                     f"Prompt {str(prompt)!r} has {name} {str(value)!r} in dataset {position} and "
                     f"{str(mine[prompt])!r} in the first. Rename one of the prompts."
@@ -179,16 +183,20 @@ def _check_alike(first: xr.Dataset, other: xr.Dataset, position: int) -> None:
 
 
 def _check_same_names(
-    mine: npt.NDArray[Any], other: npt.NDArray[Any], dim: str, position: int
+    mine: npt.NDArray[Any], other: npt.NDArray[Any], position: int, dim: str = "prompt"
 ) -> None:
     differing = sorted(set(mine.tolist()) ^ set(other.tolist()))
     if differing:
         having = f"the first dataset, not dataset {position}"
         if differing[0] not in mine:
             having = f"dataset {position}, not the first"
-        raise ValueBiasError(
-            f"The {dim} {differing[0]!r} is in {having}; all parts must have the same {dim} names."
+        advice = (
+            "Use join='outer' to keep all prompts, with NaN where there is no score, or select the "
+            "shared ones beforehand."
+            if dim == "prompt"
+            else "All parts must have the same category names: make them with one lexicon."
         )
+        raise ValueBiasError(f"The {dim} {differing[0]!r} is in {having}. {advice}")
 
 
 def _check_same_words(parts: list[xr.Dataset], words: list[str]) -> None:
@@ -206,15 +214,22 @@ def _check_same_words(parts: list[xr.Dataset], words: list[str]) -> None:
 def _joined(parts: list[xr.Dataset], words: list[str]) -> xr.Dataset:
     first = parts[0]
     models = pd.concat([model_table(ds) for ds in parts])
-    score = np.full((len(models), first.sizes["prompt"], len(words)), np.nan, dtype=np.float32)
+    prompts = prompt_table(first)
+    for ds in parts[1:]:
+        more = prompt_table(ds)
+        more = more[~more.index.isin(prompts.index)]
+        prompts = pd.concat([prompts, more]) if len(more) else prompts
+    row_of_prompt = {str(prompt): i for i, prompt in enumerate(prompts.index)}
+    score = np.full((len(models), len(prompts), len(words)), np.nan, dtype=np.float32)
     member = np.zeros((len(words), first.sizes["category"]), dtype=bool)
     row_of = {word: i for i, word in enumerate(words)}
     start = 0
     for ds in parts:
         stop = start + ds.sizes["model"]
-        aligned = ds.sel(prompt=first["prompt"].to_numpy(), category=first["category"].to_numpy())
+        aligned = ds.sel(category=first["category"].to_numpy())
         where = [row_of[str(word)] for word in ds["response"].to_numpy()]
-        score[start:stop, :, where] = aligned["score"].to_numpy()
+        asked = [row_of_prompt[str(prompt)] for prompt in ds["prompt"].to_numpy()]
+        score[np.ix_(range(start, stop), asked, where)] = aligned["score"].to_numpy()
         member[where] |= aligned["membership"].to_numpy()
         start = stop
     records = [json.loads(ds.attrs["provenance"]) for ds in parts]
@@ -224,7 +239,7 @@ def _joined(parts: list[xr.Dataset], words: list[str]) -> xr.Dataset:
     return build(
         score,
         models=models,
-        prompts=prompt_table(first),
+        prompts=prompts,
         lexicon=lexicon if lexicon.size else None,
         responses=words,
         words=joined_words(

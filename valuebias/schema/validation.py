@@ -41,9 +41,9 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
     ValueBiasError
         Naming the first dim, coord or cell that is not as expected: not a Dataset; a missing
         attribute, dim, variable or coord; a wrong order of dims or dtype; repeated or empty names;
-        an unknown framing, stage, kind or schema; units that are not those of the kind; infinite
-        scores; log-probs above zero; a model without scores, or with a single value throughout;
-        a category without words.
+        an unknown framing, stage, kind or schema; families that differ in capitals or spaces only;
+        units that are not those of the kind; infinite scores; log-probs above zero; a model without
+        scores, or with a single value throughout; a category without words.
 
     Examples
     --------
@@ -169,6 +169,20 @@ def _check_coords(ds: xr.Dataset) -> None:
                 _check_sizes(ds, values)
             else:
                 _check_texts(ds[dim].to_numpy().tolist(), values.tolist(), dim, name)
+                if name == "family":
+                    _check_families(values.tolist())
+
+
+def _check_families(families: list[str]) -> None:
+    """Refuse names that people take for one and a fit for two."""
+    alike: dict[str, str] = {}
+    for family in dict.fromkeys(families):
+        other = alike.setdefault(" ".join(family.split()).casefold(), family)
+        if other != family:
+            raise ValueBiasError(
+                f"The families {other!r} and {family!r} differ in capitals or spaces only, and "
+                "would be taken for two. Write them alike where the models are described."
+            )
 
 
 def _check_sizes(ds: xr.Dataset, values: npt.NDArray[Any]) -> None:
@@ -202,10 +216,8 @@ def _check_scores(ds: xr.Dataset) -> None:
     for model, values in zip(ds["model"].to_numpy().tolist(), score, strict=True):
         kept = values[~np.isnan(values)]
         if not kept.size:
-            raise ValueBiasError(
-                f"Model {model!r} has no score at all (every cell is NaN). "
-                "Leave it out with ds.drop_sel(model=[...])."
-            )
+            said = f"Model {model!r} has no score at all (every cell is NaN). Leave it out"
+            raise ValueBiasError(f"{said} with ds.drop_sel(model=[...]).", in_shell=f"{said}.")
         if kept.size > 1 and kept.min() == kept.max():
             raise ValueBiasError(
                 f"Model {model!r} gives every prompt and word the same score, {kept[0]}. Such "
@@ -225,9 +237,11 @@ def _check_categories(ds: xr.Dataset, min_categories: int) -> None:
     names = ds["category"].to_numpy().tolist()
     for category, any_word in zip(names, ds["membership"].any("response").values, strict=True):
         if not any_word:
+            said = f"No word is in the category {category!r}. Leave the category out"
             raise ValueBiasError(
-                f"No word is in the category {category!r}. Leave the category out, with "
-                "Lexicon.select([...]) or ds.drop_sel(category=[...]), or score words of it."
+                f"{said}, with Lexicon.select([...]) or ds.drop_sel(category=[...]), or score "
+                "words of it.",
+                in_shell=f"{said} of the lexicon, or score words of it.",
             )
     if len(names) < min_categories:
         raise ValueBiasError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from valuebias._core.opening.packed import PACKED
 from valuebias.errors import ValueBiasError
 
 __all__ = ["check_format"]
@@ -13,8 +14,21 @@ _NOUNS = {
     ".parquet": "a Parquet file",
     ".zarr": "a Zarr folder",
     ".csv": "text, perhaps a table",
+    ".tsv": "text, perhaps a table",
+    ".xlsx": "an Excel file or another zip",
+    ".feather": "a Feather file",
+    ".gz": "a packed file",
+    ".zst": "a packed file",
 }
-_BEGINNINGS = {b"\x89HDF\r\n\x1a\n": ".nc", b"PAR1": ".parquet"}
+_BEGINNINGS = {
+    b"\x89HDF\r\n\x1a\n": ".nc",
+    b"PAR1": ".parquet",
+    b"PK\x03\x04": ".xlsx",
+    b"ARROW1\0\0": ".feather",
+    b"\x1f\x8b": ".gz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+}
+_TEXT = (".csv", ".tsv")
 _ZARR = (".zgroup", ".zmetadata", "zarr.json")
 _LOOKED_AT = 4096
 
@@ -26,10 +40,11 @@ def check_format(path: Path) -> None:
     """
     named = path.suffix.lower()
     found = _found(path)
-    if named not in _NOUNS or found in (None, named):
+    if named not in _NOUNS or found in (None, named) or (named in _TEXT and found in _TEXT):
         return
     if found in _NOUNS:
-        expected = repr(path.with_suffix(found).name)
+        packed = found in PACKED and named in _TEXT
+        expected = repr(path.name + found if packed else path.with_suffix(found).name)
         advice = f"It was renamed or copied under another name: call it {expected} again."
         noun = _NOUNS[found]
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from valuebias.errors import ValueBiasError
 
-__all__ = ["MOST", "RefusedFileError", "check_size"]
+__all__ = ["MOST", "MOST_TEXT", "RefusedFileError", "check_size"]
 
 _FREE = 256 * 1024**2
 MOST = 1032
@@ -13,6 +13,8 @@ MOST = 1032
 Deflate cannot do better, and what valuebias stores shrinks by a tenth to a tenfold; but a store
 that is laid out and hardly scored has no files for most of its models.
 """
+MOST_TEXT = 200
+"""The same for text: long tables repeat themselves, and shrink by a tenth to a hundredfold."""
 
 
 class RefusedFileError(ValueBiasError):
@@ -25,9 +27,9 @@ class RefusedFileError(ValueBiasError):
     """
 
 
-def check_size(declared: int, stored: int, noun: str) -> None:
+def check_size(declared: int, stored: int, noun: str, *, most: int = MOST) -> None:
     """Refuse what declares far more bytes of memory than it has on disk, above 256 MB."""
-    if declared > _FREE + MOST * stored:
+    if declared > _FREE + most * stored:
         raise RefusedFileError(
             f"{noun} declares {_size(declared)} and holds {_size(stored)}: it is damaged, or made "
             "to exhaust memory, and is not opened. Get it again from where it was made."
