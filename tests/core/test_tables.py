@@ -63,6 +63,14 @@ def test_semicolons_and_tabs_separate_too() -> None:
     assert parse_csv("a\tb\n1\t2\n", "x") == (["a", "b"], [["1", "2"]])
 
 
+@pytest.mark.parametrize("text", ["prompt,text\nbest,a\ud83d\n", "prompt,t\ud83dt\nbest,a\n"])
+def test_half_a_surrogate_in_a_table_is_kept(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "prompts.csv"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    table = read_table(path, key="prompt")
+    assert "\ud83d" in table.columns[0] + table.iloc[0, 0]
+
+
 def test_a_byte_order_mark_is_dropped_and_a_surrogate_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("\ufeffa\ud800".encode("utf-8", "surrogatepass"))

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from valuebias.errors import ValueBiasError, shown
 __all__ = ["DELIMITERS", "as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
 
 DELIMITERS = ",;\t"
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -100,7 +102,8 @@ def read_table(path: str | os.PathLike[str], *, key: str) -> pd.DataFrame:
     """Read a table whose rows have names, from CSV or YAML."""
     name, suffix = os.fspath(path), Path(path).suffix.lower()
     if suffix in (".csv", ".tsv"):
-        header, rows = parse_csv(read_text(path), name)
+        text = read_text(path)
+        header, rows = parse_csv(text, name)
         if key not in header:
             raise ValueBiasError(f"{name!r} has no column {key!r}; found {header}.")
         key_column = header.index(key)
@@ -110,7 +113,10 @@ def read_table(path: str | os.PathLike[str], *, key: str) -> pd.DataFrame:
         for i, row in enumerate(rows):
             cells[i] = [row[j] for j in kept]
         index = pd.Index([row[key_column] for row in rows], dtype=object, name=key)
-        return pd.DataFrame(cells, index=index, columns=[header[j] for j in kept])
+        # pandas' own text holds no half of a surrogate pair.
+        own = object if _HALVES.search(text) else None
+        columns = pd.Index([header[j] for j in kept], dtype=own)
+        return pd.DataFrame(cells, index=index, columns=columns, dtype=own)
     if suffix in (".yaml", ".yml"):
         return _from_yaml(read_yaml(path), name, key)
     raise ValueBiasError(f"{name!r} has the suffix {suffix!r}; expected .csv, .tsv, .yaml or .yml.")
