@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from valuebias._core.provenance import sha256
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.io import read, write
+from valuebias.io.quick import read_numbers
 from valuebias.io.wide import read_scores
+from valuebias.io.wide_sheets import WideSheet
 from valuebias.schema import word_table
 
 GEMMA = "Skywork/Skywork-Reward-Gemma-2-27B"
@@ -238,6 +240,43 @@ def test_bad_arguments_are_named(tmp_path: Path) -> None:
     for paths, given_, said in cases:
         with pytest.raises(ValueBiasError, match=said):
             read_scores(paths, **given_)
+
+
+ODD = [
+    "1", " 1", "1 ", "+1", "-1.5", "1e5", "1E-5", ".5", "5.", "1.5.", "0x10", "1_0", "1d5", "1f",
+    "1e", "1e400", "1e-400", "0.1234567890123456789", "nan", "NaN", "-nan", "nan(1)", "inf",
+    "-Infinity", "", " ", "NA", "na ", "None", "NONE", "N/A", "#N/A", "null", "\u0663", "\uff11",
+    "\t1", "\x0b1", "\x0c1", "\u00a01", "'1", '"1"', "1,2", "1;2", "--1", "1-", "true", "$1", "1%",
+]  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(
+    cells=st.lists(st.sampled_from(ODD) | st.floats().map(repr), min_size=1, max_size=4),
+    words=st.lists(
+        st.sampled_from(["win", " love", "NA", "é", "'tis", "", "a b", "1"]),
+        min_size=1,
+        unique=True,
+    ),
+    delimiter=st.sampled_from(",;\t"),
+    ending=st.sampled_from(["\n", "\r\n", "\r", "\n\n"]),
+    behind=st.sampled_from(["", "\n", ",", " "]),
+)
+def test_what_is_read_fast_is_what_is_read_with_care(
+    tmp_path: Path, cells: list[str], words: list[str], delimiter: str, ending: str, behind: str
+) -> None:
+    rows = [["response", *(f"p{i}" for i in range(len(cells)))], *([w, *cells] for w in words)]
+    path = tmp_path / "a.csv"
+    path.write_bytes((ending.join(delimiter.join(row) for row in rows) + behind).encode())
+    found = read_numbers(path, "response")
+    if found is None:
+        return
+    columns, fast, numbers = found
+    path.write_bytes(path.read_bytes().replace(b"response", b'"response"'))
+    assert read_numbers(path, "response") is None
+    slow = WideSheet(path, None)
+    assert (slow.words, slow.columns) == (fast, columns)
+    np.testing.assert_array_equal(slow.scores(fast, columns).T, numbers)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -16,6 +16,7 @@ from valuebias._core.text import as_number
 from valuebias.errors import ValueBiasError, few, shown
 from valuebias.io.numbers import NOT_SCORED, found_decimal, with_point
 from valuebias.io.own import is_long
+from valuebias.io.quick import read_numbers
 from valuebias.io.sheets import Sheet, read_sheet
 
 __all__ = ["WideSheet", "called_prompt", "prompts_by_text"]
@@ -48,8 +49,20 @@ class WideSheet:
 
     def __init__(self, path: Path, decimal: str | None) -> None:
         check_format(path)
-        sheet = read_sheet(path)
         self.name, self.decimal = path.name, decimal
+        self.rows: list[list[str]] = []
+        self.values: npt.NDArray[np.float64] | None = None
+        plain = None if decimal == "," else read_numbers(path, _WORDS[0])
+        if plain is not None:
+            self.columns, self.words, self.values = plain
+        else:
+            self._read_cells(read_sheet(path))
+        self.place = {word: i for i, word in enumerate(self.words)}
+        if len(self.place) < len(self.words):
+            twice = next(w for i, w in enumerate(self.words) if self.place[w] != i)
+            raise ValueBiasError(f"{str(path)!r} has the word {twice!r} more than once.")
+
+    def _read_cells(self, sheet: Sheet) -> None:
         at = _place_of_words(sheet)
         # Row numbers stand before the words, and behind all else an empty column may.
         kept = [
@@ -64,12 +77,8 @@ class WideSheet:
         if kept != list(range(1, len(sheet.header))):
             self.rows = [[row[at], *(row[j] for j in kept)] for row in sheet.rows]
         if not self.columns:
-            raise ValueBiasError(f"{str(path)!r} has no column of scores.")
+            raise ValueBiasError(f"{sheet.name!r} has no column of scores.")
         self.words = [row[0] for row in self.rows]
-        self.place = {word: i for i, word in enumerate(self.words)}
-        if len(self.place) < len(self.words):
-            twice = next(w for i, w in enumerate(self.words) if self.place[w] != i)
-            raise ValueBiasError(f"{str(path)!r} has the word {twice!r} more than once.")
 
     def name_prompts(self, table: pd.DataFrame) -> None:
         """Take a column that is called by a prompt's text as that prompt's."""
@@ -111,13 +120,17 @@ class WideSheet:
 
     def scores(self, words: Sequence[str], prompts: Sequence[str]) -> npt.NDArray[np.float64]:
         """Give the scores as (prompt, response)."""
-        values = np.empty((len(self.rows), len(self.columns)), dtype=np.float64)
-        for i, row in enumerate(self.rows):
-            values[i] = self._numbers(i, row[1:])
+        values = self._all_numbers() if self.values is None else self.values
         rows = [self.place[word] for word in words]
         place = {prompt: j for j, prompt in enumerate(self.columns)}
         columns = [place[prompt] for prompt in prompts]
         return values[np.ix_(rows, columns)].T
+
+    def _all_numbers(self) -> npt.NDArray[np.float64]:
+        values = np.empty((len(self.rows), len(self.columns)), dtype=np.float64)
+        for i, row in enumerate(self.rows):
+            values[i] = self._numbers(i, row[1:])
+        return values
 
     def _numbers(self, row: int, cells: list[str]) -> npt.NDArray[np.float64] | list[float]:
         """Leave numbers to NumPy, which is fast, where all cells seem to be numbers."""
