@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from valuebias._core.text import visible_lines
+
 __all__ = ["Headline"]
 
 
@@ -26,7 +28,6 @@ class Headline:
     verdict: str | None = None
 
     def __str__(self) -> str:
-        return self.text
+        return visible_lines(self.text)
 
-    def __repr__(self) -> str:
-        return self.text
+    __repr__ = __str__

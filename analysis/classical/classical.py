@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias._core.text import visible_lines
 from valuebias.analysis.classical.anova import type_two
 from valuebias.analysis.classical.frames import as_records, as_text, from_rows
 from valuebias.analysis.classical.leans import LEANS, leans, sentence
@@ -169,7 +170,7 @@ class Classical:
 
     def __repr__(self) -> str:
         models, families = self.medians["model"].nunique(), self.medians["family"].nunique()
-        return (
+        return visible_lines(
             f"<valuebias.Classical of {models} models of {families} "
             f"famil{'y' if families == 1 else 'ies'}; print it for its tables>\n{self.headline()}"
         )
@@ -192,7 +193,7 @@ class Classical:
         }  # fmt: skip
         parts = [self.headline().text, *self.messages]
         parts += [f"{title}\n{as_text(frame)}" for title, frame in sections.items()]
-        return "\n\n".join(parts) + "\n"
+        return visible_lines("\n\n".join(parts) + "\n")
 
     def _shuffles(self) -> pd.DataFrame:
         """Show the paper's p as a count: a p is not 0 because no shuffle was as large."""

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.text import visible_lines
 from valuebias.analysis.estimands.convergence import convergence
 
 __all__ = ["Diagnostics", "agreement", "describe_draws", "diagnose"]
@@ -63,7 +64,7 @@ class Diagnostics:
             *(f"problem: {text}" for text in self.messages),
             *(f"caution: {text}" for text in self.cautions),
         ]
-        return "\n".join(lines)
+        return visible_lines("\n".join(lines))
 
 
 def describe_draws(

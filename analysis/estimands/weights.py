@@ -33,6 +33,7 @@ Contrast = tuple[str, str] | Mapping[str, float]
 TURNED = "negative, turned"
 """Name of the lean under negative prompts alone with its sign turned, so that it is of liking."""
 _ZERO = 1e-9
+_MOST = 1e6  # of a weight
 
 
 def category_contrasts(
@@ -86,7 +87,7 @@ def _check_contrast(contrast: Contrast, categories: tuple[str, ...]) -> dict[str
     if isinstance(contrast, Mapping):
         weights = dict(contrast)
         numbers = [
-            isinstance(w, int | float | np.number) and not isinstance(w, bool) and np.isfinite(w)
+            isinstance(w, int | float | np.number) and not isinstance(w, bool) and abs(w) < _MOST
             for w in weights.values()
         ]
         if not all(numbers) or not any(weights.values()) or abs(sum(weights.values())) > _ZERO:

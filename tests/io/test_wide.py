@@ -125,7 +125,7 @@ def test_a_column_of_half_a_character_is_named(tmp_path: Path) -> None:
     path.write_text(SHEET)
     text = "model,family,stage,\ud83d\norg/a,Qwen,reward,x\n"
     models.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(ValueBiasError, match=r"a column '.ud83d', whose name is damaged text"):
+    with pytest.raises(ValueBiasError, match=r"holds '.ud83d', in which a letter is damaged"):
         read_scores(path, models=models)
 
 

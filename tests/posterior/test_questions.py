@@ -240,6 +240,7 @@ def test_hypotheses_are_arithmetic_of_names(fit: valuebias.Fit) -> None:
         (lambda f: f.means(by="stage", at={"stage": "reward"}), "named twice"),
         (lambda f: f.means(weights="same"), "'observed', 'equal'"),
         (lambda f: f.means(contrast={"agency": 1}), "sum to zero"),
+        (lambda f: f.means(contrast={"agency": 1e308, "communion": -1e308}), "sum to zero"),
         (lambda f: f.means(by="category", contrast=("agency", "communion")), "leave one out"),
         (lambda f: f.comparisons("family", pair=("Gemma", "Gema")), "Did you mean 'Gemma'"),
         (lambda f: f.comparisons("family", pair=("Gemma", "Gemma")), "with itself"),
@@ -409,6 +410,17 @@ def test_tiny_slopes_can_be_read(fit: valuebias.Fit) -> None:
 def test_what_cannot_be_asked_is_said(fit: valuebias.Fit, ask, message: str) -> None:
     with pytest.raises(ValueBiasError, match=message):
         ask(fit)
+
+
+def test_numbers_beyond_all_models_give_no_infinite_estimate() -> None:
+    ds = simulate(n_models={"A": 3, "B": 3}, n_prompts=4, n_words=12, seed=3)
+    ds = ds.assign_coords(size=("model", [1.0, 2, 3, 1, 2, 3]))
+    fit = valuebias.fit(ds, "~ family * size", **SETTINGS)  # type: ignore[call-overload]
+    new = pd.DataFrame({"family": ["A"], "size": [1e308]})
+    for ask in (lambda: fit.means(at={"size": 1e308}), lambda: fit.predict(new)):
+        with pytest.raises(ValueBiasError, match="so large that nothing can be computed"):
+            ask()
+    assert np.isfinite(fit.means(at={"size": 100}).table()["mean"]).all()
 
 
 def test_advice_can_be_followed(fit: valuebias.Fit) -> None:

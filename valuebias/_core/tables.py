@@ -6,7 +6,6 @@ import codecs
 import csv
 import io
 import os
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,10 +19,17 @@ from valuebias._core.opening.packed import unpacked
 from valuebias._core.opening.yaml_text import check_length, parse_yaml
 from valuebias.errors import ValueBiasError, shown
 
-__all__ = ["DELIMITERS", "as_series", "parse_csv", "read_table", "read_text", "read_yaml"]
+__all__ = [
+    "DELIMITERS",
+    "as_series",
+    "parse_csv",
+    "read_table",
+    "read_text",
+    "read_yaml",
+    "text_frame",
+]
 
 DELIMITERS = ",;\t"
-_HALVES = re.compile("[\ud800-\udfff]")
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -102,24 +108,36 @@ def read_table(path: str | os.PathLike[str], *, key: str) -> pd.DataFrame:
     """Read a table whose rows have names, from CSV or YAML."""
     name, suffix = os.fspath(path), Path(path).suffix.lower()
     if suffix in (".csv", ".tsv"):
-        text = read_text(path)
-        header, rows = parse_csv(text, name)
+        header, rows = parse_csv(read_text(path), name)
         if key not in header:
             raise ValueBiasError(f"{name!r} has no column {key!r}; found {header}.")
         key_column = header.index(key)
         kept = [i for i, column in enumerate(header) if i != key_column and column]
-        # At once: of thousands of columns, each would take longer to make than to read.
-        cells = np.empty((len(rows), len(kept)), dtype=object)
-        for i, row in enumerate(rows):
-            cells[i] = [row[j] for j in kept]
-        index = pd.Index([row[key_column] for row in rows], dtype=object, name=key)
-        # pandas' own text holds no half of a surrogate pair.
-        own = object if _HALVES.search(text) else None
-        columns = pd.Index([header[j] for j in kept], dtype=own)
-        return pd.DataFrame(cells, index=index, columns=columns, dtype=own)
+        return text_frame(rows, [row[key_column] for row in rows], header, kept, key)
     if suffix in (".yaml", ".yml"):
         return _from_yaml(read_yaml(path), name, key)
     raise ValueBiasError(f"{name!r} has the suffix {suffix!r}; expected .csv, .tsv, .yaml or .yml.")
+
+
+def text_frame(
+    rows: Sequence[Sequence[str]],
+    names: Sequence[str],
+    header: Sequence[str],
+    kept: Sequence[int],
+    key: str,
+) -> pd.DataFrame:
+    """Make a table of text from some columns of rows that have names."""
+    # At once: of thousands of columns, each would take longer to make than to read.
+    cells = np.empty((len(rows), len(kept)), dtype=object)
+    for i, row in enumerate(rows):
+        cells[i] = [row[j] for j in kept]
+    index, columns = pd.Index(names, dtype=object, name=key), [header[j] for j in kept]
+    try:
+        return pd.DataFrame(cells, index=index, columns=columns)
+    except UnicodeEncodeError:
+        # pandas' own text holds no half of a surrogate pair.
+        of_objects = pd.Index(columns, dtype=object)
+        return pd.DataFrame(cells, index=index, columns=of_objects, dtype=object)
 
 
 def _from_yaml(content: Any, name: str, key: str) -> pd.DataFrame:

@@ -19,6 +19,7 @@ __all__ = [
     "restore",
     "unescape",
     "visible",
+    "visible_lines",
     "without_nul",
 ]
 
@@ -129,6 +130,20 @@ def visible(value: object) -> str:
         else letter.encode("unicode_escape").decode("ascii")
         for letter in str(value)
     )
+
+
+def visible_lines(text: str) -> str:
+    r"""Write out what cannot be seen in a text of several lines, such as one that is printed.
+
+    A terminal obeys what is in the names of a file of somebody else's.
+
+    Examples
+    --------
+    >>> print(visible_lines("one" + chr(10) + "t" + chr(27) + "[31mwo"))
+    one
+    t\x1b[31mwo
+    """
+    return "\n".join(visible(line) for line in text.split("\n"))
 
 
 def without_nul(text: str) -> str:

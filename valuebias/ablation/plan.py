@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from valuebias._core.arrays import Integers
+from valuebias._core.text import visible_lines
 from valuebias.ablation.design import instrument
 from valuebias.backends.packing import pack_rewards
 from valuebias.instruments import lexicon as as_lexicon
@@ -78,7 +79,7 @@ class StudyPlan:
             f"{total['megabytes']:,.0f} MB"
         )
         table = self.table.round({"seconds": 0, "megabytes": 1}).to_string()
-        return "\n\n".join([head, table, *self.notes])
+        return visible_lines("\n\n".join([head, table, *self.notes]))
 
 
 def make_plan(study: Study) -> StudyPlan:

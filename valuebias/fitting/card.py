@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.text import visible_lines
 from valuebias.errors import ValueBiasError, did_you_mean, shown
 from valuebias.fitting.fit import fit as fit_scores
 from valuebias.posterior.headline import NOT_CONVERGED
@@ -49,7 +50,7 @@ class Card:
 
         diagnostics = self.fit.diagnostics()
         alarm = "" if diagnostics.converged else f"{NOT_CONVERGED}{diagnostics.messages[0]} "
-        return alarm + card_answer(self.fit, self.model)
+        return visible_lines(alarm + card_answer(self.fit, self.model))
 
     __repr__ = __str__
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 from valuebias._core.foreign import check_file, reading
 from valuebias._core.opening.limits import MOST, MOST_TEXT, check_size
 from valuebias._core.opening.packed import PACKED
-from valuebias._core.tables import DELIMITERS, parse_csv, read_text
-from valuebias.errors import ValueBiasError
+from valuebias._core.tables import DELIMITERS, parse_csv, read_text, text_frame
+from valuebias._core.text import has_surrogate
+from valuebias.errors import ValueBiasError, shown
 from valuebias.io.feather import read_feather
 from valuebias.io.workbooks import read_workbook
 
@@ -108,17 +109,15 @@ def read_frame(path: Path, *, key: str) -> pd.DataFrame:
     sheet = read_sheet(path)
     if key not in sheet.header:
         raise ValueBiasError(f"{sheet.name!r} has no column {key!r}; found {sheet.header}.")
+    for cell in itertools.chain(sheet.header, *sheet.rows):
+        if has_surrogate(cell):
+            raise ValueBiasError(
+                f"{sheet.name!r} holds {shown(cell)}, in which a letter is damaged. Save it as "
+                "UTF-8 again, or write the letter anew."
+            )
     at = sheet.header.index(key)
     kept = [j for j, column in enumerate(sheet.header) if j != at and column]
-    cells = np.empty((len(sheet.rows), len(kept)), dtype=object)
-    for i, row in enumerate(sheet.rows):
-        cells[i] = [row[j] for j in kept]
-    # Of objects: pandas' own text holds no half of a surrogate pair.
-    return pd.DataFrame(
-        cells,
-        index=pd.Index([row[at] for row in sheet.rows], dtype=object, name=key),
-        columns=pd.Index([sheet.header[j] for j in kept], dtype=object),
-    )
+    return text_frame(sheet.rows, [row[at] for row in sheet.rows], sheet.header, kept, key)
 
 
 def read_arrow(path: Path) -> pa.Table:

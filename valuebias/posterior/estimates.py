@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias._core.text import visible_lines
 from valuebias.analysis.design.expressions import compute
 from valuebias.analysis.design.grammar import check_expression
 from valuebias.analysis.estimands.estimand import COLUMNS, HYPOTHESIS, summarise_contrasts
@@ -69,7 +70,7 @@ class Estimates:
             for name in ("mean", "lower", "upper"):
                 written[name] = [f"{value:+.2g}" for value in table[name]]
         text = written[columns].to_string(index=False)
-        return f"{text}\n{self.averaging} In {self.units}; 90% intervals."
+        return visible_lines(f"{text}\n{self.averaging} In {self.units}; 90% intervals.")
 
     def table(self, *, prob: float = 0.9, rope: float | None = None) -> pd.DataFrame:
         """Summarise the draws.

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from valuebias._core.text import visible_lines
 from valuebias.analysis.estimands.estimand import DIFFERENCE, SLOPE
 from valuebias.analysis.estimands.rows import headline_combination
 from valuebias.errors import ValueBiasError, did_you_mean, few, shown
@@ -85,7 +86,7 @@ class Placebo:
                 f" There are {self.n_splits:,.0f} different splits in all, so that p can hardly be "
                 f"less than {1 / self.n_splits:.2g}."
             )
-        return (
+        return visible_lines(
             f"Of {len(self.random):,} random splits of the words into groups of these sizes{how} "
             f"{at_least:,} {told}{where} (p = {self.p:.2g}): "
             f"the {self.form} {verb} larger than that of two arbitrary groups of words.{few_splits}"

@@ -38,6 +38,10 @@ _LEAN = ("model_category", "base_category", "prompt_category", "model_prompt")
 _MOST_BASES = 200
 # An SD of what the scores of a design do not have.
 _NOTHING = 1e-6
+# More than a minute each, where they fit into memory at all.
+_MOST_MODELS, _MOST_SCORES = 2_000, 10**8
+_LARGEST = 1e6
+"""Beyond which an effect, in units of the outcome, is a mistake."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,8 @@ def design(
         raise ValueBiasError(f"seed must be a whole number of 0 or more, found {shown(seed)}.")
     entropy = secrets.randbits(32) if seed is None else int(seed)
     designs = [_Design(*combination) for combination in itertools.product(*sizes.values())]
+    for one in designs:
+        _check_extent(one)
     kinds = 1 if like is None else 2
     total = len(designs) * len(effects) * kinds * n_simulations
     rows = []
@@ -351,11 +357,13 @@ def _effects(effect: Any) -> Array:
     """Check an effect, or several."""
     values = list(effect) if isinstance(effect, Sequence | np.ndarray) else [effect]
     right = [
-        isinstance(x, int | float | np.number) and not isinstance(x, bool) and np.isfinite(x)
+        isinstance(x, int | float | np.number) and not isinstance(x, bool) and abs(x) < _LARGEST
         for x in values
     ]
     if not values or isinstance(effect, str) or not all(right):
-        raise ValueBiasError(f"effect must be a number or several, found {shown(effect)}.")
+        raise ValueBiasError(
+            f"effect must be a number below {_LARGEST:,.0f}, or several, found {shown(effect)}."
+        )
     return np.array(values, dtype=float)
 
 
@@ -389,6 +397,18 @@ def _check_like(like: object) -> None:
         raise ValueBiasError(
             f"the fit's models share {others[0]!r}, which a design cannot lay out; give a fit with "
             "bases alone, or leave like= out."
+        )
+
+
+def _check_extent(one: _Design) -> None:
+    """Refuse what no memory holds, before anything is laid out."""
+    models = one.n_families * one.n_bases * one.n_models
+    scores = models * one.n_prompts * one.n_words
+    if models > _MOST_MODELS or scores > _MOST_SCORES:
+        raise ValueBiasError(
+            f"a design of {models:,} models, {one.n_prompts:,} prompts and {one.n_words:,} words "
+            f"has {scores:,} scores; at most {_MOST_MODELS:,} models and {_MOST_SCORES:,} scores "
+            "are simulated."
         )
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias._core.text import visible_lines
 from valuebias.analysis.design.priors import Prior, prior_table
 from valuebias.analysis.estimands.diagnostics import (
     Diagnostics,
@@ -67,7 +68,7 @@ class Posterior(Questions):
 
     def __repr__(self) -> str:
         m, p, w = (self.data.sizes[d] for d in ("model", "prompt", "response"))
-        return (
+        return visible_lines(
             f"<valuebias.{type(self).__name__} {self.settings['formula']!r}: "
             f"{m} models × {p} prompts × {w} words, {self.settings['outcome']} outcome, "
             f"{self.settings['path']} path>\n{self.headline()}"

@@ -60,7 +60,8 @@ Weights = Literal["observed", "equal"]
 
 _EACH = "category"
 """Named in ``by``, it asks for each category instead of the contrast."""
-
+_LARGEST = 1e100
+"""Beyond which an estimate is no number that could be summed up."""
 
 # What follows from the contrast and the focus.
 _FOLLOWS = {"contrast_draws", "idata", "_diagnosed", "_agreed", "report_inputs"}
@@ -504,6 +505,11 @@ class Questions(Draws):
         self, items: list[Estimand], note: str, values: Mapping[str, list[Any]] | None = None
     ) -> Estimates:
         draws = stack_draws(items, int(self.settings["chains"]))
+        if not (np.abs(draws) < _LARGEST).all():
+            raise ValueBiasError(
+                "the numbers that variables are set to are so large that nothing can be computed "
+                f"there. {note} Give numbers that models may have."
+            )
         taken = {*draws.coords, *draws.dims}
         extra = {
             f"{name}_" if name in taken else name: ("estimand", np.array(column, dtype=object))

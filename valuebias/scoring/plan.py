@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from valuebias._core.text import visible_lines
 from valuebias.backends.base import Backend, Pack, conversations
 from valuebias.backends.registry import get_backend
 from valuebias.models.bases import nothing_known
@@ -129,7 +130,7 @@ class ScoringPlan:
         for row in rows:
             cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
             lines.append("  ".join([row[0].ljust(widths[0]), *cells]))
-        return "\n".join([self.headline, "", *lines, "", *self.notes])
+        return visible_lines("\n".join([self.headline, "", *lines, "", *self.notes]))
 
     def _repr_html_(self) -> str:
         """Show everything in a notebook."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
+from valuebias._core.text import visible_lines
 from valuebias.analysis.ablation.curves import Curves
 from valuebias.analysis.ablation.levelling import LeanDraws
 from valuebias.analysis.headline import Headline
@@ -49,7 +50,7 @@ class AblationPosterior(Estimates):
 
     def __repr__(self) -> str:
         models = self.curves.models
-        return (
+        return visible_lines(
             f"<valuebias.{type(self).__name__} {self.formula!r}: {len(models)} checkpoints of "
             f"{', '.join(self.curves.families)}, {self.framing}>\n{self.headline()}"
         )
