@@ -29,6 +29,7 @@ __all__ = [
     "Cell",
     "averaging",
     "cells_values",
+    "check_number",
     "factor_of",
     "make_cells",
     "n_models",
@@ -44,6 +45,7 @@ Value = str | float
 
 OBSERVED, EQUAL = "observed", "equal"
 _MOST_ROWS = 1_000_000
+_LARGEST = 1e30
 # Central differences: the error of the second order balances that of rounding.
 _STEP = 1e-5
 
@@ -260,8 +262,18 @@ def values_of(design: ModelDesign, name: str, values: Any, argument: str = "at")
     for value in several:
         if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
             raise ValueBiasError(f"{argument} sets {name!r} to {shown(value)}; give a number.")
+        check_number(name, value, argument)
         out.append(float(value))
     return out
+
+
+def check_number(name: str, value: float | np.number[Any], argument: str) -> None:
+    """Refuse what would make infinite estimates."""
+    if abs(value) > _LARGEST:
+        raise ValueBiasError(
+            f"{argument} sets {name!r} to {shown(value)}, which no model has; give a number below "
+            f"{_LARGEST:g}."
+        )
 
 
 def _level(factor: Factor, value: Any) -> str:

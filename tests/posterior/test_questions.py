@@ -418,7 +418,7 @@ def test_numbers_beyond_all_models_give_no_infinite_estimate() -> None:
     fit = valuebias.fit(ds, "~ family * size", **SETTINGS)  # type: ignore[call-overload]
     new = pd.DataFrame({"family": ["A"], "size": [1e308]})
     for ask in (lambda: fit.means(at={"size": 1e308}), lambda: fit.predict(new)):
-        with pytest.raises(ValueBiasError, match="so large that nothing can be computed"):
+        with pytest.raises(ValueBiasError, match="which no model has"):
             ask()
     assert np.isfinite(fit.means(at={"size": 100}).table()["mean"]).all()
 

@@ -118,7 +118,7 @@ def torch(work: Path, out: Path) -> None:
     import valuebias
 
     inputs = _material(work)
-    scores = valuebias.score(_models(work, "reward"), store=out / "rewards.zarr", **inputs)
+    scores = valuebias.score(_models(work, "reward"), store=out / "store.zarr", **inputs)
     _all_of(scores, out, "rewards")
     language = _models(work, "logprob")
     valuebias.score(language, kind="logprob", store=out / "logprobs.zarr", **inputs)

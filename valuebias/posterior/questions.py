@@ -19,6 +19,7 @@ from valuebias.analysis.estimands.cells import (
     Cell,
     averaging,
     cells_values,
+    check_number,
     factor_of,
     make_cells,
     number_of,
@@ -60,8 +61,6 @@ Weights = Literal["observed", "equal"]
 
 _EACH = "category"
 """Named in ``by``, it asks for each category instead of the contrast."""
-_LARGEST = 1e100
-"""Beyond which an estimate is no number that could be summed up."""
 
 # What follows from the contrast and the focus.
 _FOLLOWS = {"contrast_draws", "idata", "_diagnosed", "_agreed", "report_inputs"}
@@ -505,11 +504,6 @@ class Questions(Draws):
         self, items: list[Estimand], note: str, values: Mapping[str, list[Any]] | None = None
     ) -> Estimates:
         draws = stack_draws(items, int(self.settings["chains"]))
-        if not (np.abs(draws) < _LARGEST).all():
-            raise ValueBiasError(
-                "the numbers that variables are set to are so large that nothing can be computed "
-                f"there. {note} Give numbers that models may have."
-            )
         taken = {*draws.coords, *draws.dims}
         extra = {
             f"{name}_" if name in taken else name: ("estimand", np.array(column, dtype=object))
@@ -654,6 +648,10 @@ def _check_models(models: Any, design: ModelDesign, formula: str) -> pd.DataFram
             f"models lacks the column {missing[0]!r}, which the formula {formula!r} names. "
             f"{did_you_mean(missing[0], map(str, models.columns))}"
         )
+    for name in needed:
+        if pd.api.types.is_numeric_dtype(models[name]):
+            for value in models[name]:
+                check_number(name, value, "models")
     if not models.index.is_unique:
         raise ValueBiasError(
             "the index of models names a model twice; give each a name of its own."
