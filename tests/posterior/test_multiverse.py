@@ -149,11 +149,12 @@ def test_a_lost_record_does_not_give_results_to_other_data(
     scores: xr.Dataset, tmp_path: Path
 ) -> None:
     folder = tmp_path / "m"
-    valuebias.multiverse(scores, **ONE, seed=3, out=folder)  # type: ignore[arg-type]
+    choices = ONE | {"lexicons": "halves", "seed": 3}
+    valuebias.multiverse(scores, **choices, out=folder)  # type: ignore[arg-type]
     (folder / "multiverse.json").unlink()
     other = other_family(scores)
-    made = valuebias.multiverse(other, **ONE, seed=3, out=folder)  # type: ignore[arg-type]
-    alone = valuebias.multiverse(other, **ONE, seed=3)  # type: ignore[arg-type]
+    made = valuebias.multiverse(other, **choices, out=folder)  # type: ignore[arg-type]
+    alone = valuebias.multiverse(other, **choices)  # type: ignore[arg-type]
     pd.testing.assert_frame_equal(made.table, alone.table)
 
 
@@ -163,32 +164,29 @@ def test_a_name_that_stands_for_something_else_is_estimated_again(
     words = [str(word) for word in scores["response"].values]
     prompts = [str(prompt) for prompt in scores["prompt"].values]
     table = pd.DataFrame({"agency": [True, False] * 12, "communion": [False, True] * 12}, words)
-    first = {
-        "lexicons": {"own": words[::2]}, "prompts": {"few": prompts[::2]},
-        "priors": {"default": None, "own": {"mean": 2.0}},
-    }  # fmt: skip
-    folder = tmp_path / "m"
-    fixed = {"outcomes": ["normal"], "bases": ["base"], "seed": 3, "progress": False}
-    valuebias.multiverse(scores, **fixed, **first, out=folder)  # type: ignore[arg-type]
-    for argument, column, label, choice in (
-        ("lexicons", "lexicon", "own", words[1::2]),
-        ("lexicons", "lexicon", "own", valuebias.Lexicon("own", table)),
-        ("lexicons", "lexicon", "own", valuebias.Lexicon("own", ~table)),
-        ("prompts", "prompts", "few", prompts[1::2]),
-        ("priors", "prior", "own", {"mean": 3.0}),
+    for argument, column, choices in (
+        (
+            "lexicons",
+            "lexicon",
+            [words[::2], words[1::2], *(valuebias.Lexicon("own", t) for t in (table, ~table))],
+        ),
+        ("prompts", "prompts", [prompts[::2], prompts[1::2]]),
+        ("priors", "prior", [{"mean": 2.0}, {"mean": 3.0}, {"sd": {"word": 2.0}}]),
     ):
-        before = times(folder)
-        first[argument] = first[argument] | {label: choice}  # type: ignore[operator]
-        made = valuebias.multiverse(scores, **fixed, **first, out=folder).table  # type: ignore[arg-type]
-        changed = {name for name, at in times(folder).items() if at != before[name]}
-        rows = [json.loads((folder / name).read_text(encoding="utf-8")) for name in changed]
-        assert len(rows) == 4
-        assert {row[column] for row in rows} == {label}
-    alone = valuebias.multiverse(scores, **fixed, **first).table  # type: ignore[arg-type]
-    pd.testing.assert_frame_equal(made, alone)
-    before = times(folder)
-    valuebias.multiverse(scores, **fixed, **first, out=folder)  # type: ignore[arg-type]
-    assert times(folder) == before
+        folder, others = tmp_path / column, {"default": None} if argument == "priors" else {}
+        for choice in choices:
+            before = times(folder)
+            asked = {**ONE, "seed": 3, argument: {**others, "own": choice}}
+            made = valuebias.multiverse(scores, **asked, out=folder).table  # type: ignore[arg-type]
+            after = times(folder)
+            assert len(after) == 2
+            changed = [name for name in before if before[name] != after[name]]
+            rows = [json.loads((folder / name).read_text(encoding="utf-8")) for name in changed]
+            assert [row[column] for row in rows] == ["own"] * bool(before)
+        alone = valuebias.multiverse(scores, **asked).table  # type: ignore[arg-type]
+        pd.testing.assert_frame_equal(made, alone)
+        valuebias.multiverse(scores, **asked, out=folder)  # type: ignore[arg-type]
+        assert times(folder) == after
 
 
 JOB = """
