@@ -387,14 +387,19 @@ def test_lexicons_and_prompts_of_ones_own(scores: xr.Dataset) -> None:
         + [f"communion_{i:04d}" for i in range(1, 6)],
     )
     own = valuebias.Lexicon("own", table)
+    halves = {"agency": [True, False], "communion": [False, True]}
+    stems = valuebias.Lexicon("stems", pd.DataFrame(halves, ["agency_000*", "communion_000*"]))
     few = [str(name) for name in scores["prompt"].values[[0, -1]]]
+    lexicons = {"own": own, "words": table.index.tolist(), "stems": stems}
     made = valuebias.multiverse(
         scores, outcomes=["normal"], bases=["base"], priors={"default": None},
-        lexicons={"own": own, "words": table.index.tolist()}, prompts={"few": few}, seed=1,
-        progress=False,
+        lexicons=lexicons, prompts={"few": few}, seed=1, progress=False,
     )  # fmt: skip
     rows = made.table.set_index(["lexicon", "prompts"])["mean"]
-    assert len(rows) == 6
+    assert len(rows) == 8
+    # Of words 1 to 9 and not 1 to 5.
+    assert np.isfinite(rows["stems", "few"])
+    assert rows["stems", "few"] != rows["own", "few"]
     assert rows["own", "few"] == pytest.approx(rows["words", "few"])
 
 

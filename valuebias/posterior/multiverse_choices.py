@@ -87,7 +87,7 @@ def read_lexicons(data: xr.Dataset, asked: Any, seed: int) -> dict[str, Any]:
         )
     for name, given in _named("lexicons", asked, _ALL_WORDS).items():
         if isinstance(given, Lexicon):
-            every[name] = given.table.reindex(words, fill_value=False).astype(bool)
+            every[name] = given.membership(words)
         else:
             every[name] = _positions("lexicons", name, given, words, "a Lexicon or a list of words")
     return every
