@@ -6,6 +6,8 @@ import errno
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,24 @@ def test_it_is_refused_while_another_process_has_it_and_free_when_that_is_killed
             held(file)
         process.kill()
     held(file)
+
+
+def test_who_can_wait_gets_it_once_it_is_free(tmp_path: Path) -> None:
+    file, other = tmp_path / ".lock", threading.Event()
+
+    def hold() -> None:
+        with only_one(file, noun="'place'", instead="another one"):
+            other.set()
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert other.wait(10)
+    with pytest.raises(ValueBiasError, match="Another process is writing to 'place'"):
+        held(file)
+    with only_one(file, noun="'place'", instead="another one", wait=10.0):
+        pass
+    thread.join()
 
 
 def test_what_is_in_the_file_is_left(tmp_path: Path) -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +19,7 @@ from scipy import stats
 
 import valuebias
 from valuebias import ValueBiasError, ValueBiasWarning, simulate
+from valuebias._core.sums import SUM, sealed
 
 pytestmark = pytest.mark.once
 SIZES = {"n_models": {"Alder": 4, "Birch": 4}, "n_prompts": 6, "n_words": 24}
@@ -87,6 +93,216 @@ def test_it_goes_on_where_it_stopped(scores: xr.Dataset, tmp_path) -> None:
         record.write_text(text, encoding="utf-8")
         with pytest.raises(ValueBiasError, match=r"is damaged\. Delete the folder"):
             valuebias.multiverse(scores, **choices, out=tmp_path / "m")  # type: ignore[arg-type]
+
+
+ONE = {
+    "outcomes": ["normal"], "bases": ["base"], "lexicons": None, "prompts": None,
+    "priors": {"default": None}, "progress": False,
+}  # fmt: skip
+
+
+def times(folder: Path) -> dict[str, int]:
+    """When each result was written."""
+    return {
+        path.name: path.stat().st_mtime_ns
+        for path in folder.glob("*.json")
+        if path.name != "multiverse.json"
+    }
+
+
+def other_family(ds: xr.Dataset) -> xr.Dataset:
+    return ds.assign_coords(family=("model", ds["family"].values[::-1]))
+
+
+def other_framing(ds: xr.Dataset) -> xr.Dataset:
+    return ds.assign_coords(framing=("prompt", ds["framing"].values[::-1]))
+
+
+def other_membership(ds: xr.Dataset) -> xr.Dataset:
+    return ds.assign(membership=(ds["membership"].dims, ds["membership"].values[:, ::-1]))
+
+
+def other_coordinate(ds: xr.Dataset) -> xr.Dataset:
+    return ds.assign_coords(extra=("model", np.r_[np.nan, np.arange(7.0)]))
+
+
+CHANGES = (other_family, other_framing, other_membership, other_coordinate)
+
+
+def test_a_folder_is_of_one_dataset(scores: xr.Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    made = valuebias.multiverse(scores, **ONE, seed=3, out=folder)  # type: ignore[arg-type]
+    before = times(folder)
+    for change in CHANGES:
+        with pytest.raises(
+            ValueBiasError, match="holds a multiverse with other data; name"
+        ) as told:
+            valuebias.multiverse(change(scores), **ONE, out=folder)  # type: ignore[arg-type]
+        assert "seed=" not in str(told.value), "which would not help"
+    told_otherwise = scores.assign_attrs(provenance='{"made": "2001-01-01"}')
+    again = valuebias.multiverse(told_otherwise, **ONE, out=folder)  # type: ignore[arg-type]
+    pd.testing.assert_frame_equal(again.table, made.table)
+    assert times(folder) == before
+
+
+def test_a_lost_record_does_not_give_results_to_other_data(
+    scores: xr.Dataset, tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    choices = ONE | {"lexicons": "halves", "seed": 3}
+    valuebias.multiverse(scores, **choices, out=folder)  # type: ignore[arg-type]
+    (folder / "multiverse.json").unlink()
+    other = other_family(scores)
+    made = valuebias.multiverse(other, **choices, out=folder)  # type: ignore[arg-type]
+    alone = valuebias.multiverse(other, **choices)  # type: ignore[arg-type]
+    pd.testing.assert_frame_equal(made.table, alone.table)
+
+
+def test_a_name_that_stands_for_something_else_is_estimated_again(
+    scores: xr.Dataset, tmp_path: Path
+) -> None:
+    words = [str(word) for word in scores["response"].values]
+    prompts = [str(prompt) for prompt in scores["prompt"].values]
+    table = pd.DataFrame({"agency": [True, False] * 12, "communion": [False, True] * 12}, words)
+    for argument, column, choices in (
+        (
+            "lexicons",
+            "lexicon",
+            [words[::2], words[1::2], *(valuebias.Lexicon("own", t) for t in (table, ~table))],
+        ),
+        ("prompts", "prompts", [prompts[::2], prompts[1::2]]),
+        ("priors", "prior", [{"mean": 2.0}, {"mean": 3.0}, {"sd": {"word": 2.0}}]),
+    ):
+        folder, others = tmp_path / column, {"default": None} if argument == "priors" else {}
+        for choice in choices:
+            before = times(folder)
+            asked = {**ONE, "seed": 3, argument: {**others, "own": choice}}
+            made = valuebias.multiverse(scores, **asked, out=folder).table  # type: ignore[arg-type]
+            after = times(folder)
+            assert len(after) == 2
+            changed = [name for name in before if before[name] != after[name]]
+            rows = [json.loads((folder / name).read_text(encoding="utf-8")) for name in changed]
+            assert [row[column] for row in rows] == ["own"] * bool(before)
+        alone = valuebias.multiverse(scores, **asked).table  # type: ignore[arg-type]
+        pd.testing.assert_frame_equal(made, alone)
+        valuebias.multiverse(scores, **asked, out=folder)  # type: ignore[arg-type]
+        assert times(folder) == after
+
+
+JOB = """
+import sys, time, pathlib, warnings
+import valuebias
+warnings.simplefilter("ignore")
+folder, k = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+scores = valuebias.read(folder / "scores.nc")
+(folder / f"ready{k}").touch()
+while not (folder / "go").exists():
+    time.sleep(0.001)
+valuebias.multiverse(
+    scores, outcomes=["normal"], bases=["base"], prompts=None, priors={"default": None},
+    out=folder / "m", part=(k, 2), workers=1, progress=False,
+)
+"""
+
+
+def test_jobs_that_start_at_once_share_a_seed(scores: xr.Dataset, tmp_path: Path) -> None:
+    valuebias.write(scores, tmp_path / "scores.nc")
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-c", JOB, str(tmp_path), str(k)], stderr=subprocess.PIPE, text=True
+        )
+        for k in (1, 2)
+    ]
+    until = time.monotonic() + 120
+    while not all((tmp_path / f"ready{k}").exists() for k in (1, 2)):
+        assert time.monotonic() < until
+        assert all(job.poll() is None for job in jobs)
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    errors = [job.communicate(timeout=120)[1] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], errors
+    folder = tmp_path / "m"
+    seed = json.loads((folder / "multiverse.json").read_text(encoding="utf-8"))["seed"]
+    before = times(folder)
+    assert len(before) == 3
+    assert {json.loads((folder / name).read_text(encoding="utf-8"))["seed"] for name in before} == {
+        seed
+    }
+    choices = ONE | {"lexicons": "halves"}
+    made = valuebias.multiverse(scores, **choices, out=folder)  # type: ignore[arg-type]
+    alone = valuebias.multiverse(scores, **choices, seed=seed)  # type: ignore[arg-type]
+    pd.testing.assert_frame_equal(made.table, alone.table)
+    assert times(folder) == before
+
+
+def test_folders_that_cannot_be_are_errors(
+    scores: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    (tmp_path / "link").symlink_to("nowhere")
+    before = sorted(tmp_path.iterdir())
+    for out, message in (
+        ("file", "is not a folder"),
+        ("file/below/it", "is not a folder"),
+        ("link", "is not a folder"),
+        ("n" * 300, "the name is too long"),
+        ("new/" + "n" * 300, "the name is too long"),
+        ("a\0b", "must be the path of a folder"),
+        ("\ud800", "must be the path of a folder"),
+        ("", "must be the path of a folder"),
+        (3, "must be the path of a folder"),
+        (b"bytes", "must be the path of a folder"),
+        (["m"], "must be the path of a folder"),
+        ("/proc/nope", "not possible to write '/proc/nope'"),
+    ):
+        if out == "/proc/nope" and not os.path.isdir("/proc"):
+            continue
+        with pytest.raises(ValueBiasError, match=message):
+            valuebias.multiverse(scores, **ONE, seed=1, out=out)  # type: ignore[arg-type]
+        assert sorted(tmp_path.iterdir()) == before
+
+
+def without(name: str) -> Callable[[dict[str, object]], dict[str, object]]:
+    return lambda said: {key: value for key, value in said.items() if key != name}
+
+
+def test_what_is_not_what_was_written_is_not_taken(scores: xr.Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    made = valuebias.multiverse(scores, **ONE, seed=3, out=folder).table  # type: ignore[arg-type]
+    path = folder / next(iter(times(folder)))
+    written = json.loads(path.read_text(encoding="utf-8"))
+    plain = without(SUM)(written)
+    for other in (
+        plain | {"mean": 9.0},
+        *(sealed(plain | {"mean": mean}) for mean in ("x", None, True, [1.0], float("nan"))),
+        *(sealed(plain | {"converged": value}) for value in ("yes", None)),
+        sealed({"a": 1}),
+        *(sealed(without(name)(plain | {"mean": 9.0})) for name in ("p_rope", "error", "name")),
+        sealed(plain | {"seed": 4, "mean": 9.0}),
+        sealed(plain | {"of": "x", "mean": 9.0}),
+    ):
+        path.write_text(json.dumps(other), encoding="utf-8")
+        again = valuebias.multiverse(scores, **ONE, out=folder).table  # type: ignore[arg-type]
+        pd.testing.assert_frame_equal(again, made)
+        assert json.loads(path.read_text(encoding="utf-8")) == written
+    record = folder / "multiverse.json"
+    known = without(SUM)(json.loads(record.read_text(encoding="utf-8")))
+    estimand = dict(known["estimand"])  # type: ignore[call-overload]
+    for other in (
+        known,
+        sealed(known | {"estimand": "x"}),
+        sealed(known | {"estimand": None}),
+        sealed(known | {"estimand": estimand | {"weights": {"agency": "x"}}}),
+        sealed(known | {"estimand": without("form")(estimand)}),
+        *(sealed(known | {"seed": seed}) for seed in (-5, True, 1.0, "x", 2**32)),
+        sealed(known | {"scores": 3}),
+        sealed(without("data")(known)),
+        sealed({"a": 1}),
+    ):
+        record.write_text(json.dumps(other), encoding="utf-8")
+        with pytest.raises(ValueBiasError, match=r"is damaged\. Delete the folder"):
+            valuebias.multiverse(scores, **ONE, out=folder)  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_estimated_is_said(scores: xr.Dataset) -> None:
@@ -171,20 +387,39 @@ def test_lexicons_and_prompts_of_ones_own(scores: xr.Dataset) -> None:
         + [f"communion_{i:04d}" for i in range(1, 6)],
     )
     own = valuebias.Lexicon("own", table)
+    halves = {"agency": [True, False], "communion": [False, True]}
+    stems = valuebias.Lexicon("stems", pd.DataFrame(halves, ["agency_000*", "communion_000*"]))
     few = [str(name) for name in scores["prompt"].values[[0, -1]]]
+    lexicons = {"own": own, "words": table.index.tolist(), "stems": stems}
     made = valuebias.multiverse(
         scores, outcomes=["normal"], bases=["base"], priors={"default": None},
-        lexicons={"own": own, "words": table.index.tolist()}, prompts={"few": few}, seed=1,
-        progress=False,
+        lexicons=lexicons, prompts={"few": few}, seed=1, progress=False,
     )  # fmt: skip
     rows = made.table.set_index(["lexicon", "prompts"])["mean"]
-    assert len(rows) == 6
+    assert len(rows) == 8
+    # Of words 1 to 9 and not 1 to 5.
+    assert np.isfinite(rows["stems", "few"])
+    assert rows["stems", "few"] != rows["own", "few"]
     assert rows["own", "few"] == pytest.approx(rows["words", "few"])
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ({"bases": [None, "None"]}, "lists None and 'None', which are one name"),
+        ({"lexicons": {"a": 5}}, r"lexicons\['a'\] must be a Lexicon or a list of words, found 5"),
+        ({"lexicons": {"a": None}}, "must be a Lexicon or a list of words, found None"),
+        ({"lexicons": {"a": "agency_0001"}}, "must be a Lexicon or a list of words"),
+        ({"lexicons": {"a": {"agency": ["agency_0001"]}}}, "must be a Lexicon or a list of words"),
+        ({"lexicons": {"all words": ["agency_0001"]}}, "Give yours another name"),
+        ({"lexicons": {1: ["agency_0001"], "1": ["agency_0002"]}}, "two choices .* named '1'"),
+        ({"lexicons": np.array(["halves", "jackknife"])}, "Or map names to lexicons"),
+        ({"prompts": {"a": None}}, r"prompts\['a'\] must be a list of prompts, found None"),
+        ({"prompts": {"all prompts": ["p"]}}, "Give yours another name"),
+        ({"priors": {1: None, "1": {"mean": 2.0}}}, "two choices .* named '1'"),
+        ({"priors": {"a": 5}}, r"priors\['a'\]: prior must be a Prior"),
+        ({"contrast": 5}, "contrast must be a pair of categories"),
+        ({"part": (3, 2)}, "needs out="),
         ({"outcomes": "rank"}, "must be a list"),
         ({"formulas": "~ family"}, "formulas must be a list"),
         ({"bases": "base"}, "bases must be a list"),
@@ -197,6 +432,7 @@ def test_lexicons_and_prompts_of_ones_own(scores: xr.Dataset) -> None:
         ({"seed": "a"}, "seed must be a whole number"),
         ({"seed": -1}, "seed must be a whole number"),
         ({"part": 3, "out": "x"}, "needs out="),
+        ({"part": (3, 2), "out": "x"}, "needs out="),
         ({"outcomes": []}, "no choice of outcome"),
         ({"lexicons": "halfs"}, "Did you mean 'halves'"),
         ({"lexicons": {"x": ["zebra"]}}, "'zebra', which the scores lack"),
@@ -213,8 +449,12 @@ def test_bad_choices_are_errors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    asked = {"seed": 1, "progress": False} | wrong
+    if message != "needs out=":
+        asked["out"] = "made"
     with pytest.raises(ValueBiasError, match=message):
-        valuebias.multiverse(scores, **{"seed": 1, "progress": False} | wrong)  # type: ignore[arg-type]
+        valuebias.multiverse(scores, **asked)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
 
 
 def fitted(seed: int, effect: float) -> valuebias.Fit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +17,15 @@ __all__ = ["only_one"]
 
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)
 """How systems say that another process has the lock."""
+_PAUSE = 0.05
 _NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
-def only_one(file: Path, *, noun: str, instead: str) -> Iterator[None]:
+def only_one(file: Path, *, noun: str, instead: str, wait: float = 0.0) -> Iterator[None]:
     """Keep a place to this process while the block runs; the system ends that if it is killed.
+
+    Another process that has it is waited for, for so many seconds, and then refused.
 
     Notes
     -----
@@ -30,7 +34,7 @@ def only_one(file: Path, *, noun: str, instead: str) -> Iterator[None]:
     """
     handle = _open(file)
     try:
-        while not (_lock(handle, noun, instead) and _is_still(handle, file)):
+        while not (_lock(handle, noun, instead, wait) and _is_still(handle, file)):
             # It was removed or replaced, with its folder, before it was locked.
             os.close(handle)
             handle = _open(file)
@@ -51,22 +55,28 @@ def _open(file: Path) -> int:
             return os.open(file, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
 
-def _lock(handle: int, noun: str, instead: str) -> bool:
+def _lock(handle: int, noun: str, instead: str, wait: float) -> bool:
     try:
         import fcntl
     except ImportError:
         _warn(noun, "this system has no such locks")
         return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _HELD:
-            raise ValueBiasError(
-                f"Another process is writing to {noun}. Wait for it, or use {instead}."
-            ) from error
-        # Such as ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL, EBADF: network file systems differ.
-        _warn(noun, error.strerror or str(error))
-    return True
+    until = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _HELD:
+                # Such as ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL, EBADF: network file systems differ.
+                _warn(noun, error.strerror or str(error))
+            elif time.monotonic() < until:
+                time.sleep(_PAUSE)
+                continue
+            else:
+                raise ValueBiasError(
+                    f"Another process is writing to {noun}. Wait for it, or use {instead}."
+                ) from error
+        return True
 
 
 def _is_still(handle: int, file: Path) -> bool:

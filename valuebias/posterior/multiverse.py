@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import warnings
@@ -12,16 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
 from valuebias._core.progress import progress_bar
 from valuebias.analysis.design.priors import Prior
-from valuebias.analysis.estimands.estimand import DIFFERENCE
-from valuebias.analysis.estimands.weights import Contrast, read_contrast, store_contrast
-from valuebias.errors import ValueBiasError, ValueBiasWarning, few, shown
-from valuebias.posterior.estimate import estimate
+from valuebias.analysis.estimands.weights import Contrast, category_contrasts, store_contrast
+from valuebias.errors import ValueBiasError, ValueBiasWarning, shown
 from valuebias.posterior.headline import LEAST_DOUBT
 from valuebias.posterior.multiverse_choices import (
     by_name,
@@ -29,21 +25,24 @@ from valuebias.posterior.multiverse_choices import (
     read_lexicons,
     read_priors,
     read_prompts,
-    subset,
 )
-from valuebias.posterior.multiverse_folder import keep, prepare, read_seed, stored
-from valuebias.posterior.posterior import Posterior
+from valuebias.posterior.multiverse_fits import NUMBERS, OTHER, Task, data_sums
+from valuebias.posterior.multiverse_folder import (
+    check_alike,
+    check_writable,
+    create,
+    keep,
+    read_folder,
+    read_record,
+    read_seed,
+    stored,
+)
 from valuebias.posterior.wording import percent
 from valuebias.schema import validate
 
 __all__ = ["CHOICES", "Multiverse", "multiverse"]
 
 CHOICES = ("outcome", "formula", "base", "words", "lexicon", "prompts", "prior")
-_NUMBERS = ("mean", "sd", "lower", "upper", "p_direction", "p_rope")
-_SAMPLER = {"draws": 500, "tune": None, "chains": 2, "sampler": "hmc"}
-_PROB = 0.9
-_OTHER = "does not compare these: "
-_PARTS = ("form", "variable", "first", "second", "framing")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -104,7 +103,7 @@ class Multiverse:
     def _left_out(self) -> str:
         """Say what does not count, and why."""
         errors, duplicate = self.table["error"], self.table["duplicate"].astype(bool)
-        other = errors.str.startswith(_OTHER)
+        other = errors.str.startswith(OTHER)
         counts = {
             "the same fit as another and counted once": int(duplicate.sum()),
             "not counted, as they do not compare these": int(other.sum()),
@@ -187,7 +186,8 @@ def multiverse(
     contrast : pair of str or mapping, optional
         As of :func:`fit`.
     out : path, optional
-        A folder for the results, one file each. What is there already is not computed again.
+        A folder for the results, one file each. What is there already is not computed again, unless
+        a choice of the same name was something else then.
     part : pair of int, optional
         ``(k, n)``: compute the k-th of n parts only, k from 1; for a cluster whose jobs share
         `out`. A call without it collects them and computes what is missing.
@@ -207,8 +207,8 @@ def multiverse(
     Raises
     ------
     ValueBiasError
-        If a choice is unknown, the first specification cannot be estimated, or `out` has results of
-        other scores.
+        If a choice is unknown, the first specification cannot be estimated, or `out` cannot be
+        written to or has results of other scores, models, prompts or words.
 
     Warns
     -----
@@ -233,12 +233,18 @@ def multiverse(
     8
     """
     data = validate(dataset)
-    folder = None if out is None else Path(out)
+    folder = read_folder(out)
     if workers is not None and not is_whole(workers, 1):
         raise ValueBiasError(
             f"workers must be a whole number of 1 or more, found {shown(workers)}."
         )
-    chosen = read_seed(seed, folder)
+    if part is not None:
+        _check_part(part, folder)
+    if contrast is not None:
+        category_contrasts(tuple(map(str, data["category"].to_numpy())), contrast)
+    asked = None if pair is None else _pair(pair)
+    known = read_record(folder)
+    chosen = read_seed(seed, known)
     options: dict[str, Mapping[str, Any]] = {
         "outcome": by_name("outcomes", outcomes),
         "formula": {"default": None} if formulas is None else by_name("formulas", formulas),
@@ -254,150 +260,50 @@ def multiverse(
     specs = [
         dict(zip(options, names, strict=True)) for names in itertools.product(*options.values())
     ]
-    asked = None if pair is None else _pair(pair)
-    task = _Task(data, options, store_contrast(contrast), chosen, asked)
-    task = replace(task, estimand=prepare(folder, task.about, task.estimand))
-    if part is not None:
-        _check_part(part, folder)
-    done = {i: row for i, spec in enumerate(specs) if (row := stored(folder, spec)) is not None}
-    if task.estimand is None:
-        task, done[0] = task.begin(specs[0])
-        keep(folder, specs[0], done[0])
-        prepare(folder, task.about, task.estimand)
+    sums = {} if folder is None else data_sums(data)
+    task = Task(data, options, store_contrast(contrast), chosen, asked, sums=sums)
+    first = None
+    if known is None:
+        check_writable(folder)
+        task, first = task.begin(specs[0])
+        known = create(folder, task.about, task.estimand)
+        if seed is None and known["seed"] != chosen:
+            # Another process was first with a seed of its own, of which halves are different.
+            chosen = int(known["seed"])
+            halves = {
+                "lexicon": read_lexicons(data, lexicons, chosen),
+                "prompts": read_prompts(data, prompts, chosen),
+            }
+            task, first = replace(task, options=options | halves, seed=chosen), None
+        elif known["estimand"] != task.estimand:
+            first = None
+    check_alike(folder, known, task.about)
+    task = replace(task, estimand=known["estimand"])
+    done = {
+        i: row
+        for i, spec in enumerate(specs)
+        if (row := stored(folder, spec, task.marks(spec))) is not None
+    }
+    if first is not None:
+        done[0] = first
+        keep(folder, specs[0], first, task.marks(specs[0]))
     wanted = [i for i in range(len(specs)) if i not in done]
     if part is not None:
         wanted = [i for i in wanted if i % part[1] == part[0] - 1]
+    if wanted:
+        check_writable(folder)
     _run(task, specs, wanted, done, folder, workers or os.cpu_count() or 1, progress)
     table = pd.DataFrame([done[i] | {"first": i == 0} for i in sorted(done)])
     # With the same seed the same model of the same scores has the very same draws.
-    same = table.duplicated([*_NUMBERS, "positive"]) & (table["error"] == "")
+    same = table.duplicated([*NUMBERS]) & (table["error"] == "")
     table.insert(len(table.columns) - 1, "duplicate", same)
     table = table.sort_values("mean", kind="stable").reset_index(drop=True)
     table.attrs["seed"] = chosen
     return Multiverse(table)
 
 
-@dataclass(frozen=True)
-class _Task:
-    """What all specifications share."""
-
-    data: xr.Dataset
-    options: Mapping[str, Mapping[str, Any]]
-    contrast: Any
-    seed: int
-    pair: list[str] | None
-    # What all estimate: the parts of its name, and the weights of its categories.
-    estimand: Mapping[str, Any] | None = None
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What the results in a folder are of."""
-        scores = np.ascontiguousarray(self.data["score"].to_numpy())
-        return {
-            "scores": hashlib.sha256(scores.tobytes()).hexdigest(),
-            "contrast": self.contrast,
-            "pair": self.pair,
-            "seed": self.seed,
-        }
-
-    def begin(self, spec: Mapping[str, str]) -> tuple[_Task, dict[str, Any]]:
-        """Estimate the first specification, whose headline says what the others estimate."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ValueBiasWarning)
-                fit = self._fit(spec)
-            if self.pair is not None:
-                fit = fit.focused(pair=(self.pair[0], self.pair[1]))
-        except ValueBiasError as error:
-            raise ValueBiasError(
-                "the first specification, whose headline the others estimate as well, cannot be "
-                f"estimated: {error}"
-            ) from error
-        front = fit.contrast_draws.isel(estimand=0)
-        estimand = {name: str(front[name].item()) for name in _PARTS}
-        task = replace(self, estimand=estimand | {"weights": _weights(fit)[0]})
-        return task, task._row(spec, fit)
-
-    def estimate(self, spec: Mapping[str, str]) -> dict[str, Any]:
-        """Estimate what is asked under a specification."""
-        try:
-            return self._row(spec, self._fit(spec))
-        except ValueBiasError as error:
-            return self._empty(spec) | {"error": str(error)}
-
-    def _empty(self, spec: Mapping[str, str]) -> dict[str, Any]:
-        row: dict[str, Any] = {**spec, "name": "", "category": "", "error": ""}
-        return row | dict.fromkeys((*_NUMBERS, "positive"), np.nan) | {"converged": False}
-
-    def _fit(self, spec: Mapping[str, str]) -> Posterior:
-        chosen = {name: self.options[name][label] for name, label in spec.items()}
-        return estimate(
-            subset(self.data, chosen["lexicon"], chosen["prompts"]),
-            {key: chosen[key] for key in ("formula", "outcome", "words", "base")}
-            | {"spread": None},
-            chosen["prior"],
-            read_contrast(self.contrast),
-            {**_SAMPLER, "seed": self.seed},
-            progress=False,
-        )
-
-    def _row(self, spec: Mapping[str, str], fit: Posterior) -> dict[str, Any]:
-        found = _find(fit, self.estimand or {})
-        if isinstance(found, str):
-            return self._empty(spec) | {"error": _OTHER + found}
-        fit, at = found
-        scale = float(fit.problem.crossing.scale)
-        head = fit.contrasts(prob=_PROB, rope=0.05 * scale).iloc[at]
-        numbers = {name: float(head[name]) for name in _NUMBERS}
-        numbers |= {name: numbers[name] / scale for name in ("mean", "sd", "lower", "upper")}
-        draws = fit.contrast_draws.isel(estimand=at)
-        return self._empty(spec) | {
-            "name": str(head["name"]),
-            "category": str(head["category"]),
-            **numbers,
-            "positive": float((draws > 0).mean()),
-            "converged": bool(fit.diagnostics().converged),
-        }
-
-
-def _weights(fit: Posterior) -> list[dict[str, float]]:
-    """Return the weights of the categories that take part, of each contrast of a fit."""
-    categories = fit.problem.crossing.categories
-    return [
-        {name: float(w) for name, w in zip(categories, weights, strict=True) if w}
-        for weights in fit.categories.values()
-    ]
-
-
-def _find(fit: Posterior, estimand: Mapping[str, Any]) -> tuple[Posterior, int] | str:
-    """Find an estimand among those of a fit, or say why it is not there."""
-    if estimand["weights"] not in (known := _weights(fit)):
-        return f"its categories are compared as {few(map(str, known), quote=False)}."
-    category = [*fit.categories][known.index(estimand["weights"])]
-    form, variable, first, second, framing = (estimand[name] for name in _PARTS)
-    if form == DIFFERENCE:
-        factor = fit.problem.crossing.design.factor(variable)
-        if factor is None or not factor.categorical:
-            return f"its formula {fit.settings['formula']!r} has no levels of {variable!r}."
-        lacking = [level for level in (first, second) if level not in factor.levels]
-        if lacking:
-            return f"its models have no {variable} {few(lacking)}."
-        fit = fit.focused(pair=(first, second))
-    draws = fit.contrast_draws
-    wanted = {**estimand, "over": category.first, "against": category.second, "variant": ""}
-    del wanted["weights"]
-    same = np.ones(draws.sizes["estimand"], dtype=bool)
-    for name, value in wanted.items():
-        same &= draws[name].to_numpy().astype(str) == value
-    if same.any():
-        return fit, int(np.flatnonzero(same)[0])
-    if framing not in draws["framing"].to_numpy():
-        return f"its prompts have no lean that is {framing!r}; they are of one framing."
-    return f"its formula {fit.settings['formula']!r} has no {form} of {variable!r}."
-
-
 def _run(
-    task: _Task, specs: list[dict[str, str]], wanted: list[int], done: dict[int, dict[str, Any]],
+    task: Task, specs: list[dict[str, str]], wanted: list[int], done: dict[int, dict[str, Any]],
     folder: Path | None, workers: int, progress: bool,
 ) -> None:  # fmt: skip
     """Estimate the specifications that are not done yet, and store each as it is."""
@@ -411,8 +317,9 @@ def _run(
         futures = {pool.submit(task.estimate, specs[i]): i for i in wanted}
         try:
             for count, future in enumerate(as_completed(futures)):
-                done[futures[future]] = future.result()
-                keep(folder, specs[futures[future]], done[futures[future]])
+                i = futures[future]
+                done[i] = future.result()
+                keep(folder, specs[i], done[i], task.marks(specs[i]))
                 if advance is not None:
                     advance(count + 1, len(wanted))
         except BaseException:

@@ -10,11 +10,24 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.sums import json_sum, sum_of
+from valuebias.analysis.design.priors import Prior, as_prior
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, few, shown
 from valuebias.instruments import Lexicon
 from valuebias.schema import member_table, prompt_table
 
-__all__ = ["by_name", "is_whole", "read_lexicons", "read_priors", "read_prompts", "subset"]
+__all__ = [
+    "by_name",
+    "is_whole",
+    "meaning",
+    "read_lexicons",
+    "read_priors",
+    "read_prompts",
+    "subset",
+]
+
+_ALL_WORDS = "all words"
+_ALL_PROMPTS = "all prompts"
 
 
 def is_whole(value: object, least: int) -> bool:
@@ -31,6 +44,10 @@ def by_name(argument: str, values: Any) -> dict[str, Any]:
     if wrong:
         raise ValueBiasError(f"{argument} must list texts, found {shown(wrong[0])}.")
     names = [str(value) for value in values]
+    if None in values and "None" in values:
+        raise ValueBiasError(
+            f"{argument} lists None and 'None', which are one name; leave one out."
+        )
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         text = f"{argument} lists {few(twice)} more than once; it counts once."
@@ -47,11 +64,11 @@ def _halves(groups: Sequence[np.ndarray[Any, Any]], seed: int) -> list[np.ndarra
 
 def read_lexicons(data: xr.Dataset, asked: Any, seed: int) -> dict[str, Any]:
     """Return what each lexicon keeps of the words: positions, or a table of memberships."""
-    every: dict[str, Any] = {"all words": None}
+    every: dict[str, Any] = {_ALL_WORDS: None}
     member = member_table(data).to_numpy()
     if asked is None:
         return every
-    if asked == "halves":
+    if isinstance(asked, str) and asked == "halves":
         used = np.zeros(len(member), dtype=bool)
         groups = []
         for column in member.T:
@@ -60,7 +77,7 @@ def read_lexicons(data: xr.Dataset, asked: Any, seed: int) -> dict[str, Any]:
         first, second = _halves(groups, seed)
         return every | {"half 1": first, "half 2": second}
     words = [str(word) for word in data["response"].to_numpy()]
-    if asked == "jackknife":
+    if isinstance(asked, str) and asked == "jackknife":
         inside = np.flatnonzero(member.any(axis=1))
         return every | {f"without {words[i]}": np.setdiff1d(inside, [i]) for i in inside}
     if not isinstance(asked, Mapping):
@@ -68,20 +85,20 @@ def read_lexicons(data: xr.Dataset, asked: Any, seed: int) -> dict[str, Any]:
             f"lexicons is {shown(asked)}. {did_you_mean(asked, ('halves', 'jackknife'))} Or map "
             "names to lexicons or to lists of words."
         )
-    for name, given in asked.items():
+    for name, given in _named("lexicons", asked, _ALL_WORDS).items():
         if isinstance(given, Lexicon):
-            every[str(name)] = given.table.reindex(words, fill_value=False).astype(bool)
+            every[name] = given.membership(words)
         else:
-            every[str(name)] = _positions("lexicons", str(name), given, words)
+            every[name] = _positions("lexicons", name, given, words, "a Lexicon or a list of words")
     return every
 
 
 def read_prompts(data: xr.Dataset, asked: Any, seed: int) -> dict[str, Any]:
     """Return which prompts each choice keeps."""
-    every: dict[str, Any] = {"all prompts": None}
+    every: dict[str, Any] = {_ALL_PROMPTS: None}
     if asked is None:
         return every
-    if asked == "halves":
+    if isinstance(asked, str) and asked == "halves":
         framing = prompt_table(data)["framing"].to_numpy().astype(str)
         groups = [np.flatnonzero(framing == name) for name in dict.fromkeys(framing.tolist())]
         first, second = _halves(groups, seed)
@@ -92,13 +109,41 @@ def read_prompts(data: xr.Dataset, asked: Any, seed: int) -> dict[str, Any]:
         )
     known = [str(name) for name in data["prompt"].to_numpy()]
     return every | {
-        str(n): _positions("prompts", str(n), given, known) for n, given in asked.items()
+        name: _positions("prompts", name, given, known, "a list of prompts")
+        for name, given in _named("prompts", asked, _ALL_PROMPTS).items()
     }
 
 
-def _positions(argument: str, name: str, given: Any, known: list[str]) -> np.ndarray[Any, Any]:
+def _named(argument: str, asked: Mapping[Any, Any], reserved: str = "") -> dict[str, Any]:
+    """Return choices by their names as text, by which tables and files tell them."""
+    named: dict[str, Any] = {}
+    for name, given in asked.items():
+        if str(name) in named:
+            raise ValueBiasError(
+                f"{argument} has two choices that are named {shown(str(name))}, as text. Give each "
+                "a name of its own."
+            )
+        if reserved and str(name) == reserved:
+            raise ValueBiasError(
+                f"{argument} names a choice {reserved!r}, which stands for all there are, and "
+                "comes first by itself. Give yours another name."
+            )
+        named[str(name)] = given
+    return named
+
+
+def _positions(
+    argument: str, name: str, given: Any, known: list[str], wanted: str
+) -> np.ndarray[Any, Any]:
     """Positions of the words or prompts to keep."""
-    asked = [str(one) for one in given]
+    # A text would be taken for its letters, a table for its columns.
+    no_list = isinstance(given, str | bytes | Mapping | pd.DataFrame)
+    try:
+        asked = [] if no_list else [str(one) for one in given]
+    except TypeError:
+        no_list = True
+    if no_list:
+        raise ValueBiasError(f"{argument}[{name!r}] must be {wanted}, found {shown(given)}.")
     unknown = [one for one in asked if one not in known]
     if unknown or not asked:
         raise ValueBiasError(
@@ -108,13 +153,34 @@ def _positions(argument: str, name: str, given: Any, known: list[str]) -> np.nda
     return np.flatnonzero(np.isin(known, asked))
 
 
-def read_priors(asked: Mapping[str, Any] | None) -> dict[str, Any]:
+def read_priors(asked: Any) -> dict[str, Prior]:
     """Return the priors by name."""
     if asked is None:
-        return {"default": None, "wider": {"mean": 2.0, "effect": 1.0}}
+        return {"default": Prior(), "wider": Prior(mean=2.0, effect=1.0)}
     if not isinstance(asked, Mapping):
         raise ValueBiasError(f"priors must map names to priors, found {shown(asked)}.")
-    return dict(asked)
+    priors = {}
+    for name, given in _named("priors", asked).items():
+        try:
+            priors[name] = as_prior(given)
+        except ValueBiasError as error:
+            raise ValueBiasError(f"priors[{name!r}]: {error}") from error
+    return priors
+
+
+def meaning(value: Any) -> str:
+    """Give the sum of what stands behind the name of a choice."""
+    said: Any = value
+    if isinstance(value, Prior):
+        said = {name: number for name, number in value.to_dict().items() if name != "sd"}
+        said = {name: float(number) for name, number in said.items()}
+        said["sd"] = {str(name): float(scale) for name, scale in value.sd.items()}
+    elif isinstance(value, pd.DataFrame):
+        member = np.ascontiguousarray(value.to_numpy(dtype=bool))
+        said = [[str(name) for name in value.columns], sum_of(member.tobytes())]
+    elif isinstance(value, np.ndarray):
+        said = sum_of(value.astype("<i8").tobytes())
+    return json_sum({type(value).__name__: said})
 
 
 def subset(data: xr.Dataset, lexicon: Any, prompts: Any) -> xr.Dataset:
