@@ -234,6 +234,7 @@ HEADLINES = {
     "a family named 3": (("3", "B"), {}),
     "three named by numbers": (("3", "4", "1.5"), {}),
     "two named by numbers": (("3", "4"), {"formula": "~ family*size"}),
+    "weights": (("A", "B"), {"contrast": {"agency": 0.5, "communion": -0.5}}),
     "a rule": (("A", "B"), {"prereg": {"decision": "p_positive >= 0.975 and p_rope < 0.05"}}),
 }
 
@@ -277,6 +278,22 @@ def test_the_headline_of_an_unconverged_fit_of_one_model_follows() -> None:
     probability = re.search(r"that it is positive is (\d\d\.\d%)", text)
     assert probability
     assert claims.table.set_index("number").loc[probability[1], "verdict"] == "follows"
+
+
+def test_what_a_view_says_of_its_values_is_its_own(tmp_path: Path) -> None:
+    fit = valuebias.fit(
+        sized("A", "B"), "~ family + size", draws=50, tune=50, chains=2, seed=1, progress=False
+    )
+    view = fit.focused(at={"size": 9})
+    text = str(view.headline())
+    assert "have size from 1 to 2.5, not 9: the formula alone" in text
+    for fits in (view, valuebias.load(view.save(tmp_path / "view.nc"))):
+        claims = check_claims(text, fits)
+        assert claims.to_mend.empty, str(claims)
+        assert {"2.5", "9"} <= {*claims.table.loc[claims.table["remark"] == OWN, "number"]}
+        # Not word for word it is no longer so.
+        other = check_claims(text.replace("from 1 to 2.5", "from 1 to 3.5"), fits)
+        assert "3.5" in other.to_mend["number"].tolist()
 
 
 class TestForms:

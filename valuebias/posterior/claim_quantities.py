@@ -64,6 +64,10 @@ def names_of(fit: Posterior) -> dict[str, set[str]]:
             known.setdefault(str(level), set()).add(f"level of {factor.expression}")
         if re.search(r"\d", factor.expression):
             known.setdefault(factor.expression, set()).add(VARIABLE)
+    table = fit.contrasts()
+    for side in {*table["over"], *table["against"]}:
+        if re.search(r"\d", side):  # such as "(0.5 communion + 0.5 other)"
+            known.setdefault(side, set()).add(VARIABLE)
     coords = {"level of family": "family", "base": str(fit.settings["base"] or "base")}
     coords |= {"model": "model", "word": "response", "category": "category"}
     for what, coord in coords.items():
