@@ -37,6 +37,7 @@ _LENGTH = 2_000
 _TERMS = 1_000
 _POWER = 10
 _SHOWN = 60
+_QUOTED = re.compile(r"`([^`]*)`")
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.Mod, ast.FloorDiv)
 
 
@@ -47,6 +48,7 @@ def check_formula(formula: str) -> None:
             f"the formula has {len(formula):,} characters, of {_LENGTH:,} at most: "
             f"{_short(formula)!r}. Name fewer terms."
         )
+    _refuse_comment(f"formula {_short(formula)!r}", formula)
     try:
         tree = DefaultFormulaParser().get_ast(formula)
     except (FormulaicError, SyntaxError):
@@ -77,6 +79,7 @@ def read_expression(expression: str) -> tuple[ast.expr, dict[str, str]]:
             f"the term {_short(expression)!r} has {len(expression):,} characters, of {_LENGTH:,} "
             "at most."
         )
+    _refuse_comment(f"term {_short(expression)!r}", expression)
     quoted = dict(_quoted(expression))
     plain = expression
     for stand_in, name in quoted.items():
@@ -94,9 +97,18 @@ def read_expression(expression: str) -> tuple[ast.expr, dict[str, str]]:
     return tree, quoted
 
 
+def _refuse_comment(what: str, text: str) -> None:
+    """Refuse the sign after which Python reads nothing, while the whole text is the name."""
+    if "#" in _QUOTED.sub("", text):
+        raise ValueBiasError(
+            f"{what} holds '#' outside of backticks, after which nothing would be read; leave it "
+            "out, or write a name that has it between backticks."
+        )
+
+
 def _quoted(expression: str) -> Iterator[tuple[str, str]]:
     """Replace each quoted name, in which anything may stand, by a plain one."""
-    for i, name in enumerate(dict.fromkeys(re.findall(r"`([^`]*)`", expression))):
+    for i, name in enumerate(dict.fromkeys(_QUOTED.findall(expression))):
         yield f"quoted_name_{i}_", name
 
 

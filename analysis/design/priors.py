@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from valuebias._core.numbers import is_finite, plain_numbers
 from valuebias.analysis.design.components import SPREADS, Components
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.noise import LEAST_NU, NU_RATE, NU_SHAPE, RESIDUAL_SPREAD, Noise
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, did_you_mean, shown
 
 __all__ = ["Prior", "as_prior", "prior_table"]
 
@@ -86,14 +87,18 @@ class Prior:
         if not isinstance(self.sd, Mapping):
             raise ValueBiasError(
                 "prior sd must be a mapping from components to scales such as {'word': 0.5}, found "
-                f"{self.sd!r}."
+                f"{shown(self.sd)}."
             )
         numbers = {name: getattr(self, name) for name in _FIELDS[1:]}
         numbers |= {f"sd[{name!r}]": value for name, value in self.sd.items()}
         for name, value in numbers.items():
-            number = isinstance(value, int | float | np.number)
-            if not (number and np.isfinite(value) and value > 0):
-                raise ValueBiasError(f"prior {name} must be a positive number, found {value!r}.")
+            if not (is_finite(value) and value > 0):
+                raise ValueBiasError(
+                    f"prior {name} must be a positive number, found {shown(value)}."
+                )
+        # As Python's own, so that a fit with numpy's can be saved.
+        for name in _FIELDS:
+            object.__setattr__(self, name, plain_numbers(getattr(self, name)))
 
     def sd_of(self, component: str) -> float:
         """Half-normal scale of one component's SD."""
@@ -120,6 +125,8 @@ class Prior:
         """Raise where an SD is named that no component of any model has."""
         known = components.names
         for name in self.sd:
+            if not isinstance(name, str):
+                raise ValueBiasError(f"prior sd names {shown(name)}. {did_you_mean(name, known)}")
             # A component of another model is not an error: one prior may serve several fits.
             if name not in known and not _COMPONENT.fullmatch(name):
                 raise ValueBiasError(

@@ -14,7 +14,7 @@ import pandas as pd
 
 from valuebias.analysis.design.formula import learn_factor
 from valuebias.analysis.design.grouping import Group, find_groups, known_bases
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, did_you_mean, shown
 
 __all__ = ["RandomTerm", "groups_of", "split_random"]
 
@@ -61,9 +61,10 @@ def groups_of(
     terms: tuple[RandomTerm, ...], models: pd.DataFrame, base: str | None
 ) -> tuple[Group, ...]:
     """Make the groups of a fit: those that the formula names, else those that the models share."""
-    if base is not None and base != "base" and base not in models.columns:
+    named = isinstance(base, str) and (base == "base" or base in models.columns)
+    if base is not None and not named:
         raise ValueBiasError(
-            f"base={base!r} is not a coordinate on 'model'. "
+            f"base={shown(base)} is not a coordinate on 'model'. "
             f"{did_you_mean(base, map(str, models.columns))} base=None leaves bases out."
         )
     if base in models.columns and pd.api.types.is_numeric_dtype(models[base].dtype):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from valuebias._core.numbers import is_finite
 from valuebias.analysis.estimands.estimand import CategoryPair
 from valuebias.errors import ValueBiasError, did_you_mean, shown
 
@@ -86,17 +87,18 @@ def _check_contrast(contrast: Contrast, categories: tuple[str, ...]) -> dict[str
     """Return the weights of a contrast."""
     if isinstance(contrast, Mapping):
         weights = dict(contrast)
-        numbers = [
-            isinstance(w, int | float | np.number) and not isinstance(w, bool) and abs(w) < _MOST
-            for w in weights.values()
-        ]
-        if not all(numbers) or not any(weights.values()) or abs(sum(weights.values())) > _ZERO:
+        numbers = [float(w) for w in weights.values() if is_finite(w) and abs(w) < _MOST]
+        if len(numbers) < len(weights) or not any(numbers) or abs(sum(numbers)) > _ZERO:
             raise ValueBiasError(
                 "the weights of contrast must be numbers that sum to zero, not all of them zero, "
                 f"such as {{{categories[0]!r}: 1, {categories[-1]!r}: -1}}; found "
                 f"{shown(contrast)}. Only differences between categories are known."
             )
-    elif isinstance(contrast, tuple | list) and len(contrast) == 2:
+    elif (
+        isinstance(contrast, tuple | list)
+        and len(contrast) == 2
+        and all(isinstance(name, str) for name in contrast)
+    ):
         weights = {contrast[0]: 1.0, contrast[1]: -1.0}
     else:
         raise ValueBiasError(

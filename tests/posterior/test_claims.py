@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 import xarray as xr
 
 import valuebias
-from valuebias import Claims, Fit, ValueBiasError, check_claims
+from valuebias import Claims, Fit, ValueBiasError, ValueBiasWarning, check_claims
 from valuebias._core.manuscripts import Passage, WrittenNumber, read_passages
 from valuebias.posterior.claim_verdicts import FAULTS, Judge
 from valuebias.posterior.claims import describe
@@ -218,6 +219,83 @@ def test_the_headline_of_several_families_follows() -> None:
     assert claims.to_mend.empty
 
 
+def sized(*families: str, n: int = 6) -> xr.Dataset:
+    ds = valuebias.simulate(n_models=dict.fromkeys(families, n), n_prompts=4, n_words=20, seed=1)
+    return ds.assign_coords(size=("model", np.tile(np.linspace(1, 2.5, n), len(families))))
+
+
+OWN = "a sentence of the fit's own"
+HEADLINES = {
+    "a number crossed with the families": (("A", "B"), {"formula": "~ family*size"}),
+    "a polynomial": (("A", "B"), {"formula": "~ family*poly(size, 2)"}),
+    "a polynomial of three": (("A", "B", "C"), {"formula": "~ family*poly(size, 2)"}),
+    "a spline": (("3", "4"), {"formula": "~ family*bs(size, df=4)"}),
+    "three families": (("A", "B", "C"), {}),
+    "a family named 3": (("3", "B"), {}),
+    "three named by numbers": (("3", "4", "1.5"), {}),
+    "two named by numbers": (("3", "4"), {"formula": "~ family*size"}),
+    "weights": (("A", "B"), {"contrast": {"agency": 0.5, "communion": -0.5}}),
+    "a rule": (("A", "B"), {"prereg": {"decision": "p_positive >= 0.975 and p_rope < 0.05"}}),
+}
+
+
+@pytest.mark.parametrize("name", HEADLINES)
+def test_every_headline_follows(name: str) -> None:
+    families, options = HEADLINES[name]
+    fit = valuebias.fit(
+        sized(*families), draws=200, tune=200, chains=2, seed=1, progress=False, **options
+    )  # type: ignore[call-overload]
+    text = str(fit.headline())
+    claims = check_claims(text, fit)
+    assert claims.all_follow, str(claims)
+    assert claims.to_mend.empty, str(claims)
+    assert (claims.table["verdict"] == "follows").sum() >= 5
+    # By what its sentences mean, rather than as known texts; but of what is no estimate.
+    known = claims.table[claims.table["remark"] == OWN]
+    assert known["number"].isin(["0.975", "0.05"]).all(), str(known)
+    # An estimate that is another is found, as is the probability of a direction.
+    for form in (r"estimated at ([+−]\d\.\d\d)", r"(\d\d\.\d%)"):
+        found = re.search(form, text)
+        assert found
+        wrong = text[: found.start(1)] + found[1].replace(".", ".9", 1) + text[found.end(1) :]
+        assert not check_claims(wrong, fit).to_mend.empty, wrong
+
+
+def test_the_headline_of_an_unconverged_fit_of_one_model_follows() -> None:
+    ds = valuebias.simulate(n_models={"A": 1}, n_prompts=2, n_words=3, seed=1).isel(prompt=[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ValueBiasWarning)
+        fit = valuebias.fit(ds, draws=200, tune=50, chains=2, seed=2, progress=False)
+    assert isinstance(fit, Fit)
+    text = str(fit.headline())
+    assert "transitions diverged" in text
+    claims = check_claims(text, fit)
+    assert claims.to_mend.empty, str(claims)
+    remarks = dict(zip(claims.table["number"], claims.table["remark"], strict=True))
+    assert remarks["0.5"] == "an argument"
+    divergent = str(fit.diagnostics().divergences)
+    assert remarks[divergent] in (OWN, "zero or one")
+    probability = re.search(r"that it is positive is (\d\d\.\d%)", text)
+    assert probability
+    assert claims.table.set_index("number").loc[probability[1], "verdict"] == "follows"
+
+
+def test_what_a_view_says_of_its_values_is_its_own(tmp_path: Path) -> None:
+    fit = valuebias.fit(
+        sized("A", "B"), "~ family + size", draws=50, tune=50, chains=2, seed=1, progress=False
+    )
+    view = fit.focused(at={"size": 9})
+    text = str(view.headline())
+    assert "have size from 1 to 2.5, not 9: the formula alone" in text
+    for fits in (view, valuebias.load(view.save(tmp_path / "view.nc"))):
+        claims = check_claims(text, fits)
+        assert claims.to_mend.empty, str(claims)
+        assert {"2.5", "9"} <= {*claims.table.loc[claims.table["remark"] == OWN, "number"]}
+        # Not word for word it is no longer so.
+        other = check_claims(text.replace("from 1 to 2.5", "from 1 to 3.5"), fits)
+        assert "3.5" in other.to_mend["number"].tolist()
+
+
 class TestForms:
     @pytest.mark.parametrize(
         "form",
@@ -395,6 +473,17 @@ class TestBadInput:
             ValueBiasError, match=r"found 'Dataset'\. Of an ablation give its \.fit"
         ):
             check_claims("lean 0.4", fit.data)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        "form", ["{} The lean is 0.4.", "| of | lean |\n| - | - |\n| Llama{} | 0.4 |"]
+    )
+    def test_half_a_surrogate_pair_is_any_other_character(self, fit: Fit, form: str) -> None:
+        text = form.format("\ud83d")
+        row = check_claims(text, fit).table.iloc[-1]
+        other = check_claims(text.replace("\ud83d", "☃"), fit).table.iloc[-1]
+        assert row["text"] == other["text"].replace("☃", "\ud83d")
+        assert [*map(str, row.drop("text"))] == [*map(str, other.drop("text"))]
+        assert "\\ud83d" in str(check_claims("The lean is 0.41234, \ud83d.", fit))
 
     def test_tables_of_data_are_no_manuscript(self, fit: Fit) -> None:
         with pytest.raises(ValueBiasError, match="more than 20,000 numbers"):

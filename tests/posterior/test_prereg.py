@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 
 import valuebias
 from valuebias import ValueBiasError, ValueBiasWarning, simulate
 from valuebias.analysis.design.priors import Prior
-from valuebias.posterior.prereg import describe_registration, judge
+from valuebias.posterior.prereg import describe_registration, judge, read_prereg
 
 SETTINGS = {"draws": 300, "tune": 200, "chains": 2, "seed": 1, "progress": False}
 REGISTERED = """formula: ~ family
@@ -178,6 +179,41 @@ def test_saying_the_same_again_is_no_departure(scores: xr.Dataset, registered: P
 
 
 @pytest.mark.parametrize(
+    "rule",
+    ["100 * p_positive >= 97.5", "mean / (upper - lower) > 0.5", "sqrt(p_direction - 0.5) > 0.6",
+     "p_positive >= 1 and p_rope <= 0", "lower > 2.5"],
+)  # fmt: skip
+def test_rules_that_each_result_can_be_judged_by_are_taken(rule: str) -> None:
+    assert read_prereg({"decision": rule}).decision == rule
+
+
+def test_a_result_that_a_rule_has_no_value_for_is_neither(scores: xr.Dataset) -> None:
+    quick = SETTINGS | {"draws": 10, "tune": 10}
+    fit = valuebias.fit(scores, prereg={"decision": "mean > -9"}, **quick)  # type: ignore[call-overload]
+    assert "mean > -9, is met." in judge(fit)
+    # As an earlier version let it be registered.
+    old = {**fit.settings["prereg"], "decision": "log(mean - 9) > 0"}
+    fit.settings = {**fit.settings, "prereg": old}
+    assert "cannot be judged, as log(mean - 9) > 0 is not finite." in judge(fit)
+
+
+def test_numbers_of_numpy_are_kept_as_numbers(scores: xr.Dataset, tmp_path: Path) -> None:
+    prior = {"mean": np.float32(2), "sd": {"word": np.int64(1)}}
+    registered = {
+        "prior": prior, "spread": np.bool_(False), "rope": np.float32(0.5),
+        "contrast": {"agency": np.float32(1), "communion": np.int64(-1)},
+    }  # fmt: skip
+    quick = SETTINGS | {"draws": 10, "tune": 10}
+    fit = valuebias.fit(scores, prereg=registered, **quick)  # type: ignore[call-overload]
+    loaded = valuebias.load(fit.save(tmp_path / "fit.nc"))
+    kept = loaded.settings["prereg"]["settings"]
+    assert kept["prior"] == {"mean": 2.0, "sd": {"word": 1}}
+    assert (kept["spread"], kept["rope"]) == (False, 0.5)
+    plain = valuebias.fit(scores, prior=prior, **quick)  # type: ignore[call-overload]
+    assert valuebias.load(plain.save(tmp_path / "plain.nc")).prior == loaded.prior
+
+
+@pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({}, "maps settings to values"),
@@ -190,6 +226,26 @@ def test_saying_the_same_again_is_no_departure(scores: xr.Dataset, registered: P
         ({"decision": "p_positive"}, "must compare"),
         ({"decision": "p_positiv > 0.9"}, "Did you mean 'p_positive'"),
         ({"decision": "open('x') > 0"}, "not among the functions"),
+        ({"decision": ["p_positive > 0.9"]}, "decision of the preregistration is text"),
+        ({"decision": "poly(mean, 2) > 0"}, "learns from several rows"),
+        ({"decision": "p_positive > 0.9 and center(mean) >= 0"}, "learns from several rows"),
+        ({"decision": "scale(mean) > 1"}, "learns from several rows"),
+        ({"decision": "bs(mean, 3) > 0"}, "learns from several rows"),
+        ({"decision": "mean / 0 > 1"}, "not finite for some results"),
+        ({"decision": "log(mean) > 0"}, "not finite for some results"),
+        ({"decision": "mean > 1e308 * 10"}, "not finite for some results"),
+        ({"decision": "1 > 0"}, "same for all results"),
+        ({"decision": "mean - mean >= 0"}, "same for all results"),
+        ({"decision": "p_positive >= 97.5"}, "probabilities lie between 0 and 1"),
+        ({"decision": "-0.1 < p_rope"}, "probabilities lie between 0 and 1"),
+        ({"decision": "mean > 0 # or not"}, "'#' outside of backticks"),
+        ({"rope": int("9" * 350)}, "zero or more"),
+        ({"rope": float("inf")}, "zero or more"),
+        ({"base": ["a"]}, r"base=\['a'\] is not a coordinate"),
+        ({"contrast": [["agency"], "communion"]}, "contrast must be a pair of categories"),
+        ({"contrast": {"agency": 10**400, "communion": -(10**400)}}, "sum to zero"),
+        ({"prior": {"mean": 10**400}}, "must be a positive number"),
+        ({"prior": {"sd": {3: 1.0}}}, "prior sd names 3"),
         ({"pair": ["Alder", "Brich"]}, "Did you mean 'Birch'"),
     ],
 )

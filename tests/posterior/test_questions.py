@@ -228,6 +228,16 @@ def test_hypotheses_are_arithmetic_of_names(fit: valuebias.Fit) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "probability"),
+    [("Gemma < Gemma", 0), ("Gemma > Gemma", 0), ("Gemma <= Gemma", 1), ("Gemma >= Gemma", 1)],
+)
+def test_what_is_never_true_has_no_probability(
+    fit: valuebias.Fit, text: str, probability: float
+) -> None:
+    assert fit.means("family").hypothesis(text).loc[0, "p_true"] == probability
+
+
+@pytest.mark.parametrize(
     ("ask", "message"),
     [
         (lambda f: f.means(by="famly"), "Did you mean 'family'"),
@@ -253,7 +263,11 @@ def test_hypotheses_are_arithmetic_of_names(fit: valuebias.Fit) -> None:
         (lambda f: f.hypothesis("Gemma > Llama"), "which is no estimate"),
         (lambda f: f.hypothesis("`Gemma, reward` >"), "lacks one side"),
         (lambda f: f.hypothesis("__import__('os')"), "not among the functions"),
+        (lambda f: f.hypothesis("`Gemma, reward` > 0 # - 1"), "'#' outside of backticks"),
+        (lambda f: f.means("family").hypothesis("Gemma # > 0"), "'#' outside of backticks"),
         (lambda f: f.means().hypothesis("`all models` > 0", framing="negativ"), "'negative'"),
+        (lambda f: f.hypothesis("`Gemma, reward` > 0", framing=[]), r"framing is \[\]"),
+        (lambda f: f.means("family").hypothesis("Gemma > 0", framing=["signed"]), "'signed'"),
         (lambda f: f.predict({"family": ["Gemma"]}), "must be a DataFrame"),
         (lambda f: f.predict(pd.DataFrame({"family": ["Gemma"], "n_params": [1.0]})), "'stage'"),
         (lambda f: f.means().table(prob=2), "between 0 and 1"),

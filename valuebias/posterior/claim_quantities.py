@@ -10,7 +10,8 @@ from typing import Any
 
 from valuebias.analysis.estimands.estimand import BASE, DIFFERENCE, LEAN, MODEL, OVERALL, PREDICTED
 from valuebias.analysis.estimands.rows import headline_factor
-from valuebias.posterior.headline import LEAST_DOUBT, POWER, crossed_cells, detectable
+from valuebias.posterior.claim_sentences import VARIABLE
+from valuebias.posterior.headline import LEAST_DOUBT, POWER, all_pairs, crossed_cells, detectable
 from valuebias.posterior.posterior import CERTAIN, Posterior
 from valuebias.schema import model_table
 
@@ -61,6 +62,12 @@ def names_of(fit: Posterior) -> dict[str, set[str]]:
     for factor in fit.problem.crossing.design.variables:
         for level in factor.levels if factor.categorical else ():
             known.setdefault(str(level), set()).add(f"level of {factor.expression}")
+        if re.search(r"\d", factor.expression):
+            known.setdefault(factor.expression, set()).add(VARIABLE)
+    table = fit.contrasts()
+    for side in {*table["over"], *table["against"]}:
+        if re.search(r"\d", side):  # such as "(0.5 communion + 0.5 other)"
+            known.setdefault(side, set()).add(VARIABLE)
     coords = {"level of family": "family", "base": str(fit.settings["base"] or "base")}
     coords |= {"model": "model", "word": "response", "category": "category"}
     for what, coord in coords.items():
@@ -124,7 +131,13 @@ def _of_row(row: Mapping[Any, Any], *more: str) -> Quantity:
 
 def _cells(fit: Posterior, prob: float) -> Iterator[Quantity]:
     """Within the levels that the formula crosses, and of pairs and ranks of several levels."""
-    crossed = crossed_cells(fit, fit.contrasts().iloc[0])
+    front = fit.contrasts().iloc[0]
+    largest = all_pairs(fit, front)
+    if largest is not None:
+        yield Quantity(f"{front['name']}, jointly with the others",
+                       {"detectable": largest.detectable()}, front["variable"],
+                       (front["first"], front["second"]), framing=front["framing"])  # fmt: skip
+    crossed = crossed_cells(fit, front)
     if crossed is not None:
         cells, names = crossed
         for row in cells.table(prob=prob).to_dict("records"):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from valuebias._core.manuscripts import Passage
 
-__all__ = ["SPEAKS", "TOKEN", "Reader", "Said", "direction", "says"]
+__all__ = ["SPEAKS", "TOKEN", "VARIABLE", "Reader", "Said", "direction", "says"]
+
+VARIABLE = "variable"
+"""What the terms of the formula are, among all names."""
 
 TOKEN = re.compile(r"[^\W_]+")
 SPEAKS = re.compile(
@@ -23,6 +26,11 @@ _DIRECTION = re.compile(
     r"\b(?:is|are|be|being|was|or) (positive|negative)\b|\b(positive|negative) or\b|(?:above"
     r"|greater than|>) (?:zero|0)(?![.\d])|(?:below|less than|<) (?:zero|0)(?![.\d])")  # fmt: skip
 _THAN = re.compile(r"\bthan\b")
+_IT = re.compile(r"\bit\b")
+# An article at the beginning of a sentence, where a family may be called "A".
+_ARTICLE = re.compile(
+    r"A (?!(?:is|was|leans?|values?|seems?|differs?|has|and|or|over|than)\b)[a-z]"
+)
 _ORDER = re.compile(r"\s?(?:−|-|–|minus|over|>)\s?")
 
 
@@ -40,6 +48,7 @@ class Said:
     speaks: bool = False  # whether the sentence before was about the fit
     row: str = ""  # of a table, its own text
     under: str = ""  # the heading it stands under, and the caption of its table
+    told: str = ""  # the sentence before, where this one says "it" of what that is about
 
     def of(self, variable: str) -> frozenset[str]:
         """Levels of a variable that are named."""
@@ -49,8 +58,11 @@ class Said:
 class Reader:
     """The names of a fit, to read what sentences are about."""
 
-    def __init__(self, kinds: Mapping[str, set[str]], framings: list[str]) -> None:
+    def __init__(
+        self, kinds: Mapping[str, set[str]], framings: list[str], variables: Iterable[str] = ()
+    ) -> None:
         self.kinds, self.framings = kinds, framings
+        self.numbered = _numbered_levels(kinds, variables)
         self.first: dict[str, list[tuple[tuple[str, ...], str]]] = {}
         for name in self.kinds:
             tokens = tuple(token.lower() for token in TOKEN.findall(name))
@@ -78,11 +90,15 @@ class Reader:
                 written = text[start:end]
                 if (len(name) < 3 and written != name) or not _alike(written, name):
                     continue
+                if written == "A" and not text[:start].strip() and _ARTICLE.match(text, start):
+                    continue
                 found.append((start, end, name))
                 step = len(parts)
                 break
             i += step
-        return tuple(found)
+        for form in self.numbered:
+            found += [(*m.span("level"), m["level"]) for m in form.finditer(text)]
+        return tuple(sorted({*found}))
 
     def read(self, passage: Passage, before: Said) -> Said:
         """Read what a passage is about, with what it leaves unsaid taken from before."""
@@ -94,7 +110,8 @@ class Reader:
         for text, mentions in ((heading, self._mentions(heading)), (passage.text, spans)):
             last: dict[str, tuple[int, str]] = {}
             for start, end, name in mentions:
-                if text is passage.text:
+                # Of what a variable is there are quantities whether or not it is named.
+                if text is passage.text and self.kinds[name] != {VARIABLE}:
                     names.add(name)
                 for kind in self.kinds[name]:
                     what, _, rest = kind.partition(" ")
@@ -124,7 +141,7 @@ class Reader:
         level = next((m[1] for m in _HEADED.finditer(heading)), None)
         return Said(
             f"{heading} {text}" if passage.header else text,
-            frozenset(names if spans or not goes_on else before.names),
+            frozenset(names if names or not goes_on else before.names),
             tuple((variable, frozenset(named)) for variable, named in sorted(levels.items())),
             frozenset(order),
             framings,
@@ -132,6 +149,7 @@ class Reader:
             spans,
             speaks=before.speaks,
             row=text if passage.header else "",
+            told=before.text if goes_on and _IT.search(text) and not passage.header else "",
         )
 
 
@@ -145,6 +163,32 @@ def says(form: str | re.Pattern[str], text: str) -> bool:
 def direction(text: str) -> str:
     """Find what a sentence says of a sign, such as "is positive"."""
     return next((m[0] for m in _DIRECTION.finditer(text)), "")
+
+
+def _numbered_levels(
+    kinds: Mapping[str, set[str]], variables: Iterable[str]
+) -> list[re.Pattern[str]]:
+    """Find levels whose names are numbers, where what is around says that no number is meant."""
+    levels = [name for name, what in kinds.items() if any(k.startswith("level") for k in what)]
+    numbers = [name for name in levels if not re.search(r"[^\W\d_]", name) and TOKEN.search(name)]
+    if not numbers:
+        return []
+    one, any_level, of_what = (
+        "|".join(re.escape(name) for name in sorted({*names}, key=lambda name: (-len(name), name)))
+        for names in (numbers, levels, ["family", *variables])
+    )
+    level = rf"(?P<level>(?<![\w.,−+±-])(?:{one})(?![\w%]|[.,]\d))"
+    counted = r"(?!\s(?:[a-z]+\s){0,2}(?:models|famil|bases|words|prompts|scores|kinds|levels))"
+    of = r"\b(?:those|models|leans?|base only) of "
+    before = [rf"\b(?:{of_what}) (?:(?:of|is|=) )?", of, rf"{of}(?:{any_level}) and ",
+              rf"(?<!\w)(?:{any_level}) [−–-] "]  # fmt: skip
+    after = [rf"(?:{of_what})\b", rf"[−–-]\s(?:{any_level})(?![\w.])",
+             r"(?:leans?|least|values?|seems?)\b"]  # fmt: skip
+    return [
+        *(re.compile(rf"(?={words}{level}{counted})") for words in before),
+        re.compile(rf"(?={level}\s(?:{'|'.join(after)}))"),
+        re.compile(rf"(?=,\s{level},\s(?:signed|positive|negative)\b)"),
+    ]
 
 
 def _alike(written: str, name: str) -> bool:

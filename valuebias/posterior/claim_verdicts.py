@@ -11,6 +11,7 @@ import numpy as np
 
 from valuebias._core.manuscripts import Passage, WrittenNumber
 from valuebias.posterior.claim_chances import bound_chance, chance, holds, nearest
+from valuebias.posterior.claim_own import OwnWords, no_claims
 from valuebias.posterior.claim_quantities import Quantity, names_of, quantities
 from valuebias.posterior.claim_sentences import SPEAKS, TOKEN, Reader, Said, direction, says
 from valuebias.posterior.posterior import Posterior
@@ -22,6 +23,10 @@ FOLLOWS, NOT_FOUND, NOT_CHECKED = "follows", "not found", "not checked"
 ROUNDED, SIGN, ELSE, WRONG = "rounded wrongly", "sign", "of something else", "does not follow"
 FAULTS = (ROUNDED, SIGN, ELSE, WRONG)
 """Verdicts on numbers that do not follow."""
+UNCLAIMED = {
+    "verdict": NOT_CHECKED, "quantity": "", "value": np.nan, "by_chance": np.nan,
+    "remark": "a sentence of the fit's own",
+}  # fmt: skip
 _OUT_OF_REACH = {
     "what was fitted with other priors, or without some data, is not computed again": re.compile(
         r"prior sensitivity|sensitivity (?:of|to|analys)|pareto|influence of|left out|leave-one-out"
@@ -81,6 +86,7 @@ _LABELLED = re.compile(
 _OF = re.compile(r"\sof\s")
 _PART = re.compile(r"\b(?:first|largest|top|other|those|these|further|only|about|least|most)\s+$")
 _PART_AFTER = re.compile(r"\s+(?:of|with|that|whose|above|below|which|differ)\b")
+_SIGN_WITH = re.compile(r"\b(positive|negative) with\s(?:(?:above|below|[<>]) ?)?$")
 _MAGNITUDE = re.compile(r"\bby (?:about )?$")
 _LESS = re.compile(r"(?:\sSD|\sranks)? (?:less|lower|smaller|below)\b")
 
@@ -92,12 +98,15 @@ class Judge:
         self.fit = fit
         self.kinds = names_of(fit)
         self.framings = list(dict.fromkeys(fit.contrasts()["framing"]))
-        self.reader = Reader(self.kinds, self.framings)
+        factors = fit.problem.crossing.design.variables
+        named = {name for f in factors if f.categorical for name in (f.expression, *f.names)}
+        self.reader = Reader(self.kinds, self.framings, named)
+        self.own = OwnWords(fit)
         self.known: dict[float, tuple[list[Quantity], dict[str, list[Quantity]]]] = {}
         self.meant: dict[Any, list[Quantity]] = {}
         self.others: dict[Any, list[tuple[str, str, float]]] = {}
-        self.n_levels = {f.expression: len(f.levels) for f in fit.problem.crossing.design.variables
-                         if f.categorical}  # fmt: skip
+        self.n_levels = {f.expression: len(f.levels) for f in factors if f.categorical}
+        self.no_claims = no_claims({name for f in factors if not f.categorical for name in f.names})
 
     def rows(self, passages: list[Passage]) -> Iterator[dict[str, Any]]:
         """Judge every number in turn."""
@@ -118,11 +127,14 @@ class Judge:
             unread = []
             caption = f" {before.text}" if passage.header else ""
             said = replace(self.reader.read(passage, before), under=heading + caption)
-            near = 0
+            near, own = 0, None
             for number in passage.numbers:
                 if (level := self._level(passage, number)) is not None:
                     said = replace(said, prob=level)
                 row = self._row(passage, number, said, near)
+                if row["verdict"] in (*FAULTS, NOT_FOUND):
+                    own = self.own.hold(passage) if own is None else own
+                    row |= UNCLAIMED if own else {}
                 near = near if row["verdict"] == NOT_CHECKED else number.end
                 yield row
             before = self.reader.after(passage, said, before)
@@ -152,7 +164,7 @@ class Judge:
         tokens = frozenset(t.rstrip("s") for t in TOKEN.findall(said.text))
         if "standard" in tokens:
             tokens |= {"sd"}
-        key = (said.names, said.levels, said.order, said.framings, said.prob, said.text)
+        key = (said.names, said.levels, said.order, said.framings, said.prob, said.text, said.told)
         if key not in self.meant:
             others = [q for name in said.names for q in named.get(name, ())]
             parameters = [q for qs in named.values() for q in qs if q.asks == "parameter"]
@@ -181,7 +193,7 @@ class Judge:
         over = said.of("category")
         if q.over and over and not {q.over[0], *q.over[1:]} & over:
             return False
-        return not q.asks or says(q.asks, text)
+        return not q.asks or says(q.asks, text) or says(q.asks, said.told)
 
     def _turned(self, q: Quantity, said: Said) -> Quantity:
         pairs = [pair for pair in (q.levels, q.over) if len(pair) == 2]
@@ -234,6 +246,9 @@ class Judge:
         for why, form in _OUT_OF_REACH.items():
             if says(form, said.text) or says(form, said.under):
                 return why
+        for why, form in self.no_claims.items():
+            if form.search(passage.text, max(number.start - _WINDOW, 0), number.start):
+                return why
         telling = [name for *_, name in said.spans if self.kinds[name] != {"word"}]
         goes_on = said.speaks and not passage.starts_block and number.unit < 1
         if not (telling or goes_on or says(SPEAKS, said.text)):
@@ -270,6 +285,8 @@ class Judge:
         cues = [columns for columns, form in _CUE.items() if says(form, heading)]
         if not cues and number.percent:
             cues = [("p",)] if says(_CUE["p",], said.text) or number.relation else []
+        if number.percent and not heading and (sign := _SIGN_WITH.search(before)):
+            return {f"p_{sign[1]}"}
         if not cues:
             ends = [(max(m.end() for m in form.finditer(before)), columns)
                     for columns, form in _CUE.items() if form.search(before)]  # fmt: skip

@@ -11,7 +11,7 @@ import pandas as pd
 
 from valuebias._core.manuscripts import looks_like_latex, read_passages
 from valuebias._core.tables import read_text
-from valuebias._core.text import visible
+from valuebias._core.text import has_surrogate, visible
 from valuebias.errors import ValueBiasError, shown
 from valuebias.posterior.claim_verdicts import FAULTS, FOLLOWS, NOT_CHECKED, NOT_FOUND, Judge
 from valuebias.posterior.posterior import Posterior
@@ -168,5 +168,15 @@ def check_claims(
     if not isinstance(text, str):
         raise ValueBiasError(f"text must be a text or a path, found {shown(type(text).__name__)}.")
     passages = read_passages(text, latex=looks_like_latex(text) if latex is None else latex)
-    rows = list(Judge(fit).rows(passages))
-    return Claims(pd.DataFrame(rows, columns=_COLUMNS), source)
+    return Claims(_table(list(Judge(fit).rows(passages))), source)
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Make a table of rows; pandas' own texts hold no half of a surrogate pair."""
+    columns = {name: [row[name] for row in rows] for name in _COLUMNS}
+    halved = {
+        name: pd.Series(values, dtype=object)
+        for name, values in columns.items()
+        if any(isinstance(value, str) and has_surrogate(value) for value in values)
+    }
+    return pd.DataFrame({**columns, **halved})

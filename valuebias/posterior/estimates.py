@@ -238,8 +238,8 @@ class Estimates:
             coords={"estimand": [text], **{k: ("estimand", [v]) for k, v in coords.items()}},
         )
         out = Estimates(draws, self.averaging, self.units, self.scale).table(prob=prob)
-        positive = float((values > 0).mean())
-        true = {"<": 1 - positive, ">": positive}.get(relation[:1], np.nan)
+        stands = {"<": values < 0, "<=": values <= 0, ">": values > 0, ">=": values >= 0}
+        true = float(stands[relation].mean()) if relation in stands else np.nan
         out.insert(int(out.columns.get_loc("p_rope")), "p_true", true)  # type: ignore[arg-type]
         return out.drop(columns=["lower_joint", "upper_joint", "p_joint"])
 
@@ -249,7 +249,7 @@ class Estimates:
             self.draws[name].to_numpy().astype(str) for name in ("framing", "category")
         )
         chosen = framings[0] if framing is None else framing
-        if chosen not in framings:
+        if not isinstance(chosen, str) or chosen not in framings:
             raise ValueBiasError(
                 f"framing is {shown(framing)}. {did_you_mean(framing, dict.fromkeys(framings))}"
             )

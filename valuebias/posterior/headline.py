@@ -29,6 +29,7 @@ __all__ = [
     "NOT_CONVERGED",
     "OPEN",
     "POWER",
+    "all_pairs",
     "crossed_cells",
     "detectable",
     "make_headline",
@@ -80,7 +81,7 @@ def make_headline(fit: Posterior, sensitivity: pd.DataFrame | None = None) -> He
     if not diagnostics.converged:
         parts.append(NOT_CONVERGED + diagnostics.messages[0])
     parts += [note.headline for note in before]
-    pairs, cells = _all_pairs(fit, row), _crossed(fit, row)
+    pairs, cells = all_pairs(fit, row), _crossed(fit, row)
     # Of the largest of several differences what all say jointly: where there is no effect, one
     # alone leaves little doubt in one study of twenty, the largest of fifteen in one of four.
     sure = float(row["p_direction"] if pairs is None else pairs.front["p_joint"])
@@ -125,7 +126,7 @@ def _more(notes: list[Note], n_chosen: int) -> str:
 
 
 @dataclass(frozen=True)
-class _Pairs:
+class Pairs:
     """All differences of which the headline's is the largest."""
 
     estimates: Estimates
@@ -155,11 +156,11 @@ class _Pairs:
         return next(row for _, row in table.iterrows() if {row["first"], row["second"]} == pair)
 
 
-def _all_pairs(fit: Posterior, row: pd.Series) -> _Pairs | None:
+def all_pairs(fit: Posterior, row: pd.Series) -> Pairs | None:
     """Compare all levels, where the headline's two are those that differ most."""
     if not fit.focus.largest or row["form"] != DIFFERENCE:
         return None
-    return _Pairs(fit.comparisons(row["variable"], at=fit.focus.first_values), row)
+    return Pairs(fit.comparisons(row["variable"], at=fit.focus.first_values), row)
 
 
 def _answer(
@@ -168,7 +169,7 @@ def _answer(
     draws: float,
     sure: float,
     crossed: pd.DataFrame | None,
-    pairs: _Pairs | None,
+    pairs: Pairs | None,
 ) -> str:
     units = describe(fit.settings["outcome"]).unit
     over = f"{row['over']} over {row['against'] or 'the other categories'}"
@@ -310,7 +311,7 @@ def _cells(fit: Posterior, row: pd.Series, crossed: pd.DataFrame, units: str) ->
     )
 
 
-def _others(fit: Posterior, pairs: _Pairs, units: str, draws: float) -> str:
+def _others(fit: Posterior, pairs: Pairs, units: str, draws: float) -> str:
     """Say that the pair is the largest of several, and place all levels."""
     row, table, first = pairs.row, pairs.table, pairs.front
     variable = row["variable"]

@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from valuebias._core.progress import progress_bar
+from valuebias._core.text import visible_lines
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.estimands.weights import Contrast, category_contrasts, store_contrast
 from valuebias.errors import ValueBiasError, ValueBiasWarning, shown
@@ -77,7 +78,7 @@ class Multiverse:
         firsts = self.table[self.table["first"]]
         if firsts.empty or firsts.iloc[0]["error"]:
             why = "it is not among them" if firsts.empty else firsts.iloc[0]["error"]
-            return (
+            return visible_lines(
                 f"There is no estimate of the specification that all {len(self.table)} are "
                 f"compared with: {why}"
             )
@@ -88,7 +89,7 @@ class Multiverse:
         mean = f"{head['mean']:+.2f}".replace("-", "−")
         odds = estimated["positive"].mean()
         odds = odds if side == "positive" else 1 - odds
-        return (
+        return visible_lines(
             f"{head['name']} in {head['category']}: {mean} SD as first specified. Of "
             f"{len(estimated)} specifications {share:.0%} agree that it is {side}, and {sure:.0%} "
             f"leave little doubt about that. With each as likely beforehand, the probability that "

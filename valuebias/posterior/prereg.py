@@ -13,18 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from valuebias._core.numbers import is_finite, plain_numbers
 from valuebias._core.tables import read_yaml
-from valuebias.analysis.design.expressions import compute
-from valuebias.analysis.design.grammar import check_expression
 from valuebias.analysis.design.priors import as_prior
 from valuebias.analysis.estimands.estimand import DIFFERENCE
 from valuebias.analysis.estimands.weights import Contrast, category_contrasts, store_contrast
 from valuebias.analysis.notes import Note, as_records
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, shown
-from valuebias.posterior.estimates import read_statement
+from valuebias.posterior.decisions import DECIDED, check_decision, in_words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,8 +39,6 @@ DEFAULTS: Mapping[str, Any] = {
 }  # fmt: skip
 """What holds where nothing is given or registered."""
 _KEYS = (*SETTINGS, "pair", "rope", "decision")
-_DECIDED = ("mean", "median", "lower", "upper", "p_direction", "p_rope", "p_positive")
-"""What a rule may name: of the headline's row, and the probability that it is positive."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +97,14 @@ def read_prereg(source: str | PathLike[str] | Mapping[str, Any]) -> Prereg:
         raise ValueBiasError(
             f"pair of the preregistration must be two levels, found {shown(pair)}."
         )
-    number = isinstance(rope, int | float) and not isinstance(rope, bool) and rope >= 0
-    if rope is not None and not number:
+    if rope is not None and not (is_finite(rope) and rope >= 0):
         raise ValueBiasError(
-            f"rope of the preregistration must be zero or more, found {shown(rope)}."
+            f"rope of the preregistration must be a number of zero or more, found {shown(rope)}."
         )
-    decision = str(content.get("decision") or "")
+    decision = content.get("decision") or ""
     if decision:
-        _check_decision(decision)
-    settings = {name: content[name] for name in SETTINGS if name in content}
+        check_decision(decision)
+    settings = {name: plain_numbers(content[name]) for name in SETTINGS if name in content}
     if isinstance(settings.get("contrast"), list):
         settings["contrast"] = tuple(settings["contrast"])
     chosen = None if pair is None else (str(pair[0]), str(pair[1]))
@@ -209,13 +204,12 @@ def judge(fit: Posterior) -> str:
         asked = fit.focused(pair=question["pair"], by=[], at={}, contrast=question["contrast"])
     row = asked.contrasts().iloc[0]
     draws = asked.contrast_draws.isel(estimand=0)
-    values = {name: float(row[name]) for name in _DECIDED if name in row}
+    values = {name: float(row[name]) for name in DECIDED if name in row}
     values["p_positive"] = float((draws > 0).mean())
-    met = all(_holds(part, pd.DataFrame([values])) for part in rule.split(" and "))
     on = (
         f" judged on {question['name']} in {question['category']} as registered," if departs else ""
     )
-    return f"The registered rule, {rule},{on} is {'met' if met else 'not met'}."
+    return f"The registered rule, {rule},{on} {in_words(rule, values)}."
 
 
 def _front_departs(fit: Posterior) -> list[str]:
@@ -247,28 +241,6 @@ def describe_registration(fit: Posterior) -> str:
     if front:
         kept = f"{kept} What stands in front here departs from that: {'; '.join(front)}."
     return f"The analysis was registered{digest}: {entries}. {kept.strip() or 'It keeps to that.'}"
-
-
-def _holds(rule: str, values: pd.DataFrame) -> bool:
-    left, relation, right = read_statement(rule)
-    gap = (compute(left, values)[0] - compute(right, values)[0]).item()
-    return bool({"<": gap < 0, "<=": gap <= 0, ">": gap > 0, ">=": gap >= 0}[relation])
-
-
-def _check_decision(decision: str) -> None:
-    for part in decision.split(" and "):
-        left, relation, right = read_statement(part)
-        if relation not in ("<", "<=", ">", ">="):
-            raise ValueBiasError(
-                "decision of the preregistration must compare, such as 'p_positive >= 0.975', "
-                f"found {shown(part)}."
-            )
-        unknown = sorted((check_expression(left) | check_expression(right)) - {*_DECIDED})
-        if unknown:
-            raise ValueBiasError(
-                f"decision of the preregistration names {shown(unknown[0])}. "
-                f"{did_you_mean(unknown[0], _DECIDED)}"
-            )
 
 
 def _plain(value: Any) -> Any:

@@ -137,6 +137,8 @@ def test_the_models_order_does_not_matter() -> None:
         ("~ family +", "cannot be read"),
         ("~ (family", "cannot be read"),
         ("~ log10(family)", "cannot be computed"),
+        ("~ family # + stage", "holds '#' outside of backticks"),
+        ("~ {seed # * 2}", "holds '#' outside of backticks"),
         ("", "must be text"),
         (None, "must be text"),
         (3, "must be text"),

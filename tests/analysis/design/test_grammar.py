@@ -84,6 +84,7 @@ def test_a_polynomial_has_its_degree() -> None:
         "f'{size}'",
         "log(*size)",
         "log()",
+        "{size # * 2}",
     ],
 )
 @pytest.mark.parametrize("formula", ["~ {}", "~ family + {}", "~ family * {}", "~ ({} | base)"])

@@ -1,0 +1,50 @@
+"""Numbers that people give, in Python's types or numpy's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["is_finite", "plain_numbers"]
+
+
+def is_finite(value: object) -> bool:
+    """Tell whether a value is a number that a float can hold; True and False are none.
+
+    Examples
+    --------
+    >>> is_finite(2), is_finite(np.float32(0.5)), is_finite(True), is_finite(10**400)
+    (True, True, False, False)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    try:
+        return bool(np.isfinite(float(value)))
+    except OverflowError:
+        return False
+
+
+def plain_numbers(value: Any) -> Any:
+    """Return a value with numpy's numbers as Python's, which JSON can hold, in all it contains.
+
+    Examples
+    --------
+    >>> plain_numbers({"sd": {"word": np.float64(0.5)}, "pair": ("a", np.int64(2))})
+    {'sd': {'word': 0.5}, 'pair': ('a', 2)}
+    """
+    match value:
+        case Mapping():
+            return {key: plain_numbers(entry) for key, entry in value.items()}
+        case list():
+            return [plain_numbers(entry) for entry in value]
+        case tuple():
+            return tuple(plain_numbers(entry) for entry in value)
+        case np.bool_():
+            return bool(value)
+        case np.integer():
+            return int(value)
+        case np.floating():
+            return float(value)
+    return value
