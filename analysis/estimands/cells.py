@@ -267,9 +267,9 @@ def values_of(design: ModelDesign, name: str, values: Any, argument: str = "at")
     return out
 
 
-def check_number(name: str, value: float | np.number[Any], argument: str) -> None:
+def check_number(name: str, value: Any, argument: str) -> None:
     """Refuse what would make infinite estimates."""
-    if abs(value) > _LARGEST:
+    if abs(float(value)) > _LARGEST:
         raise ValueBiasError(
             f"{argument} sets {name!r} to {shown(value)}, which no model has; give a number below "
             f"{_LARGEST:g}."

@@ -121,7 +121,7 @@ def read_table(path: str | os.PathLike[str], *, key: str) -> pd.DataFrame:
 
 def text_frame(
     rows: Sequence[Sequence[str]],
-    names: Sequence[str],
+    names: list[str],
     header: Sequence[str],
     kept: Sequence[int],
     key: str,

@@ -357,7 +357,9 @@ def _effects(effect: Any) -> Array:
     """Check an effect, or several."""
     values = list(effect) if isinstance(effect, Sequence | np.ndarray) else [effect]
     right = [
-        isinstance(x, int | float | np.number) and not isinstance(x, bool) and abs(x) < _LARGEST
+        isinstance(x, int | float | np.number)
+        and not isinstance(x, bool)
+        and abs(float(x)) < _LARGEST
         for x in values
     ]
     if not values or isinstance(effect, str) or not all(right):
