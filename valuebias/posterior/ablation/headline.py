@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from valuebias.posterior.wording import chance
 if TYPE_CHECKING:
     from valuebias.posterior.ablation.result import AblationPosterior
 
-__all__ = ["ablation_headline"]
+__all__ = ["ablation_headline", "in_words"]
 
 
 def ablation_headline(fit: AblationPosterior) -> Headline:
@@ -53,14 +54,14 @@ def _gap(fit: AblationPosterior, pair: tuple[str, str], source: str) -> tuple[pd
         how = f"extrapolated for {who}" if who else "interpolated"
         return row, (
             f"{' and '.join(pair)} have no number of pairs of {source} in common: after {where}, "
-            f"{subject} is {how}, at {_estimate(row, fit.unit)}."
+            f"{subject} is {how}, at {in_words(row, fit.unit)}."
         )
     if max(most.values()) == n_pairs:
-        return row, f"After {where}, {subject} is {_estimate(row, fit.unit)}."
+        return row, f"After {where}, {subject} is {in_words(row, fit.unit)}."
     more, less = sorted(pair, key=lambda family: -most[family])
     return row, (
         f"After {where}, the most that both families were trained on, {subject} is "
-        f"{_estimate(row, fit.unit)}. {more} was trained on up to {_count(most[more])}; there the "
+        f"{in_words(row, fit.unit)}. {more} was trained on up to {_count(most[more])}; there the "
         f"gap is extrapolated for {less}, not measured."
     )
 
@@ -75,8 +76,8 @@ def _change(fit: AblationPosterior, pair: tuple[str, str], source: str) -> list[
     measured = row["support"] == SUPPORT[0]
     how = "" if measured else f" ({row['support']})"
     sentences = [
-        f"At {_count(row['smallest'])} pairs it was {_estimate(was, fit.unit)}; up to "
-        f"{_count(row['largest'])}{how} it changes by {_estimate(row, fit.unit)} for every "
+        f"At {_count(row['smallest'])} pairs it was {in_words(was, fit.unit)}; up to "
+        f"{_count(row['largest'])}{how} it changes by {in_words(row, fit.unit)} for every "
         f"doubling, and shrinks with probability {_chance(fit, row['p_shrinks'])}."
     ]
     half = rope_of(fit)
@@ -102,13 +103,26 @@ def _chance(fit: AblationPosterior, p: float) -> str:
     return chance(float(p), float(np.prod(fit.curves.coefficient.shape[:2])))
 
 
-def _estimate(row: pd.Series, unit: str) -> str:
-    digits = 0 if max(abs(row["lower"]), abs(row["upper"])) >= 20 else 2
-    text = (
-        f"{row['mean']:+.{digits}f} {unit} (90% interval {row['lower']:+.{digits}f} to "
-        f"{row['upper']:+.{digits}f})"
+def in_words(row: pd.Series, unit: str) -> str:
+    """Write an estimate with its interval.
+
+    Examples
+    --------
+    >>> in_words(pd.Series({"mean": -1e-5, "lower": -0.0045, "upper": 0.0044}), "SD")
+    '+0.0000 SD (90% interval −0.0045 to +0.0044)'
+    >>> in_words(pd.Series({"mean": 0.041, "lower": 0.0, "upper": 0.0712}), "SD")
+    '+0.04 SD (90% interval +0.00 to +0.07)'
+    """
+    largest = max(abs(row["lower"]), abs(row["upper"]))
+    digits = 0 if largest >= 20 else 2
+    if 0 < largest < 0.02:
+        # Two digits of the wider end: a change for every doubling may be small.
+        digits = 1 - math.floor(math.log10(largest))
+    # No zero is negative.
+    mean, lower, upper = (
+        f"{round(row[name], digits) + 0.0:+.{digits}f}" for name in ("mean", "lower", "upper")
     )
-    return text.replace("-", "−")
+    return f"{mean} {unit} (90% interval {lower} to {upper})".replace("-", "−")
 
 
 def _count(n: float) -> str:
