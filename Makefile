@@ -126,7 +126,7 @@ $(VENV)/.package: $(VENV)/.venv $(WHEEL)
 
 # Compiling takes half a minute, and processes that begin together would each do it.
 $(VENV)/.kernels: $(VENV)/.package | $(TEST)
-	$(BIN)/python tests/support/kernels.py
+	$(BIN)/python tests/support/compile_kernels.py
 	@touch $@
 
 $(TEST): $(VENV)/.venv pyproject.toml | $(VENV)/.package
