@@ -476,7 +476,7 @@ def test_a_file_that_may_not_grow(models: dict[str, Model], store: Path) -> None
 
 def test_a_block_at_the_edge_is_filled_up(models: dict[str, Model], store: Path) -> None:
     ds = score(models["a"], store)
-    shelf = ModelScores(store, 0)
-    assert [block.pairs for block in shelf.blocks] == [10, 10, 5]
+    model_scores = ModelScores(store, 0)
+    assert [block.pairs for block in model_scores.blocks] == [10, 10, 5]
     for prompt in range(len(PROMPTS)):
-        np.testing.assert_array_equal(shelf.line(prompt), ds["score"].to_numpy()[0, prompt])
+        np.testing.assert_array_equal(model_scores.line(prompt), ds["score"].to_numpy()[0, prompt])

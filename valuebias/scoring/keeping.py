@@ -58,7 +58,7 @@ class OnDisk:
         """Say which models there are already."""
         return list(store.provenance_of(self._path).get("models", []))
 
-    def shelf(self, entry: Entry, vocabulary: pd.DataFrame) -> ModelScores:
+    def scores_of(self, entry: Entry, vocabulary: pd.DataFrame) -> ModelScores:
         """Give one model's place."""
         if self._request.words is None:
             self._shelves[entry.name] = store.open_group(
@@ -124,7 +124,7 @@ class InMemory:
         """Say that there is nothing yet."""
         return []
 
-    def shelf(self, entry: Entry, vocabulary: pd.DataFrame) -> Held:
+    def scores_of(self, entry: Entry, vocabulary: pd.DataFrame) -> Held:
         """Give one model's place."""
         words = self._request.words
         n_responses = len(vocabulary) if words is None else len(words)
@@ -173,12 +173,12 @@ class BlockWriter:
         self,
         request: ScoringRequest,
         model: PreparedModel,
-        shelf: ModelScores | Held,
+        model_scores: ModelScores | Held,
         vocabulary: pd.DataFrame,
     ) -> None:
         self._request = request
         self._model = model
-        self._shelf = shelf
+        self._model_scores = model_scores
         self._tokens: Integers = vocabulary["token_id"].to_numpy(dtype=np.int64)
         self._answers = (
             tuple(vocabulary["token"].tolist()) if request.words is None else request.words
@@ -197,7 +197,7 @@ class BlockWriter:
             scores = values if are_all else values[:, self._tokens]
             self._check(block, scores)
             # A log-prob of 0 may come out as 1e-8. In place: a block may have millions.
-            self._shelf.keep(block, np.minimum(scores, 0, out=scores))
+            self._model_scores.keep(block, np.minimum(scores, 0, out=scores))
         elif batch.first is not None:
             lengths = np.array([len(ids) for ids in batch.sequences], dtype=np.int64)
             own_tokens = np.arange(values.shape[1]) < (lengths - batch.first)[:, None]
@@ -206,18 +206,18 @@ class BlockWriter:
             self._check(block, np.where(wrong, np.nan, 0).reshape(shape))
             values = np.minimum(values, 0)
             scores = pooled(values, self._request.pooling).reshape(shape)
-            self._shelf.keep(block, scores, values.reshape(*shape, -1))
+            self._model_scores.keep(block, scores, values.reshape(*shape, -1))
         else:
             if batch.source is not None:
                 values = self._repeated(block, batch.source, values)
             self._check(block, values.reshape(shape))
-            self._shelf.keep(block, values.reshape(shape))
+            self._model_scores.keep(block, values.reshape(shape))
 
     def _repeated(self, block: Block, source: Integers, values: Floats) -> Floats:
         """Give each token the score of its conversation, wherever that occurred first."""
         if block.prompts.start != self._prompt:
             self._prompt = block.prompts.start
-            self._line = self._shelf.line(self._prompt)
+            self._line = self._model_scores.line(self._prompt)
         positions = np.arange(block.responses.start, block.responses.stop)
         self._line[positions[source == positions]] = values
         self._line[block.responses] = self._line[source]
@@ -236,7 +236,7 @@ class BlockWriter:
             f"The model {self._model.name!r} in {dtype} gives {scores[row, column]} for the word "
             f"{word!r} after the prompt {str(prompt)!r}, and for {wrong.sum():,} of the "
             f"{wrong.size:,} pairs computed with it; expected finite numbers. {advice}"
-            + (" What was finished before is kept." if self._shelf.lasting else "")
+            + (" What was finished before is kept." if self._model_scores.lasting else "")
         )
 
 

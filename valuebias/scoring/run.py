@@ -233,18 +233,18 @@ def _fill(
             vocabulary = NO_TOKENS
             if request.words is None:
                 vocabulary = model.tokenizer().vocabulary()
-            shelf = keeper.shelf(model.entry, vocabulary)
-            todo = shelf.missing()
+            model_scores = keeper.scores_of(model.entry, vocabulary)
+            todo = model_scores.missing()
             models_progress.model(
                 model.name,
-                pairs=shelf.n_prompts * shelf.n_responses,
+                pairs=model_scores.n_prompts * model_scores.n_responses,
                 todo=sum(block.pairs for block in todo),
-                n_prompts=shelf.n_prompts,
+                n_prompts=model_scores.n_prompts,
                 weight=model.weight,
             )
             if todo:
                 source = Conversations(request, model.tokenizer(), vocabulary)
-                finish = BlockWriter(request, model, shelf, vocabulary)
+                finish = BlockWriter(request, model, model_scores, vocabulary)
                 with (
                     loaded(engine, model.resolved.source, batch_tokens=batch_tokens) as runner,
                     closing(_batches(source, todo)) as batches,

@@ -68,9 +68,9 @@ def read_vocabulary(path: str | PathLike[str]) -> xr.DataTree:
                 f"{str(folder)!r} is missing, with the scores of one model. Copy the store again, "
                 "or run the same valuebias.score(...) again to make it again."
             )
-        shelf = ModelScores(folder, 0)
+        model_scores = ModelScores(folder, 0)
         marks = len(list((folder / "score").glob(".finished.*")))
-        todo, total = todo + len(shelf.blocks) - marks, total + len(shelf.blocks)
+        todo, total = todo + len(model_scores.blocks) - marks, total + len(model_scores.blocks)
         if marks:
             nodes[name] = unescape_texts(open_checked(folder).drop_encoding())
     if not nodes:
