@@ -253,7 +253,7 @@ class BackendTests:
     def test_each_label_of_several(self, models: Models) -> None:
         """The label asked for is the one read."""
         conversations = sample(seed=5)
-        for label in (0, LABELS - 1):
+        for label in range(LABELS):
             model = models.load(self.architectures[0], "reward", labels=LABELS, label=label)
             reference = models.reference(self.architectures[0], "reward", labels=LABELS)
             expected = reference.rewards(conversations, label=label)

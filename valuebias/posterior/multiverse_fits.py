@@ -61,7 +61,6 @@ class Task:
     pair: list[str] | None
     # What all estimate: the parts of its name, and the weights of its categories.
     estimand: Mapping[str, Any] | None = None
-
     # Of the data; where results are kept, they are told by it.
     sums: Mapping[str, str] = field(default_factory=dict)
 

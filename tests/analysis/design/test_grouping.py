@@ -216,7 +216,6 @@ def test_pairs_that_share_models_count_as_their_models() -> None:
     assert known["sd"] == pytest.approx(np.sqrt(2) * 0.15, rel=0.5)
 
 
-@pytest.mark.once
 def test_both_samplers_agree_about_pairs() -> None:
     nutpie, pymc = (overall(grid(2, 3, 3), sampler=name) for name in ("nutpie", "pymc"))
     assert nutpie["mean"] == pytest.approx(pymc["mean"], abs=0.25 * nutpie["sd"])
