@@ -4,16 +4,17 @@
     python tests/benchmarks/hardness.py --keep hardness.jsonl \\
         --out tests/benchmarks/hardness.md                             # two hours of one processor
 
-Four parts, to be chosen by --parts. *mutations*: valid files of every kind that the package reads
+Five parts, to be chosen by --parts. *mutations*: valid files of every kind that the package reads
 are damaged, the same way for the same --seed, and read; 200 or 400 of most kinds, 100 of those that
-take long. *flips*: bits of a file are turned round, one at a time. Of files that are read in about
-a millisecond (netCDF, CSV and its sidecar, heads, records, downloads) all bits, or one bit of each
-byte where there are more than --flips x 8; of others that are read (Zarr, Parquet, stores of
-scores and of vocabularies) one bit of each byte; of what takes longer (whatever is gone on with,
-checked, or compiled) --flips / 200 bits. *kills*: work that writes is killed before each of its
-file operations, and while it writes; what lies there afterwards is read, or the work is done again.
-*disks*: the same work on disks that are full, nearly full or read-only, which takes the right to
-mount. In the last three also plain xarray and zarr, for comparison.
+take long. *losses*: each file of every kind is gone, empty, or a folder. *flips*: bits of a file
+are turned round, one at a time. Of files that are read in about a millisecond (netCDF, CSV and its
+sidecar, heads, records, downloads) all bits, or one bit of each byte where there are more than
+--flips x 8; of others that are read (Zarr, Parquet, stores of scores and of vocabularies) one bit
+of each byte; of what takes longer (whatever is gone on with, checked, or compiled) --flips / 200
+bits. *kills*: work that writes is killed before each of its file operations, and while it writes;
+what lies there afterwards is read, or the work is done again. *disks*: the same work on disks that
+are full, nearly full or read-only, which takes the right to mount. In the last three also plain
+xarray and zarr, for comparison.
 
 Every case runs in a child process with limits of time and memory, and in memory instead of on a
 disk where /dev/shm is there. With --keep, a run that was stopped goes on where it was, and several
@@ -52,6 +53,7 @@ from hostile_subjects import PLAIN_SUBJECTS, SUBJECTS, Subject, differing
 READ = ("same", "refused", "other content", "unseen", "raised", "crashed", "slow", "memory")
 PARTS = {
     "mutations": ("Damaged files", READ),
+    "losses": ("Files that are gone, empty or a folder", READ),
     "flips": ("Single bits", READ),
     "kills": ("Killed processes",
               ("old", "new", "refused after a kill", "unseen", "raised", "crashed")),
@@ -87,18 +89,20 @@ class Asked:
         """Say of each part what its counts depend on."""
         amounts = {"mutations": {"n": self.n}, "flips": {"flips": self.flips},
                    "kills": {"kills": self.kills}, "disks": {}}  # fmt: skip
-        return {part: {**amount, "seed": self.seed} for part, amount in amounts.items()}
+        asked = {part: {**amount, "seed": self.seed} for part, amount in amounts.items()}
+        return {**asked, "losses": {}}
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One damaged file: by a seed, or one bit of it."""
+    """One damaged file: by a seed, one bit of it, or a file by its place that is lost in a way."""
 
     subject: Subject
     source: Path
     good: str
     seed: str
     bit: int | None = None
+    lost: tuple[int, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,24 @@ def mutate(subject: Subject, ledger: Ledger, place: Path, asked: Asked) -> Itera
         source, good = _laid_out(subject, place)
         seeds = [f"{asked.seed} {subject.name} {i}" for i in range(piece.first, last)]
         _read_all(piece, [Damage(subject, source, good, seed) for seed in seeds])
+        ledger.add(piece)
+        yield
+
+
+def lose(subject: Subject, ledger: Ledger, place: Path, asked: Asked) -> Iterator[None]:
+    """Lose each file in each way, and read, piece by piece."""
+    ways = list(hostile_mutations.LOSSES)
+    n = ledger.size("losses", subject.name)
+    if n is None:
+        n = len(ways) * len(subject.files(_laid_out(subject, place)[0]))
+    for piece, last in _pieces(ledger, "losses", subject.name, n):
+        source, good = _laid_out(subject, place)
+        lost = [(i // len(ways), ways[i % len(ways)]) for i in range(piece.first, last)]
+        files = [file.relative_to(source) for file in subject.files(source)]
+        _read_all(
+            piece,
+            [Damage(subject, source, good, f"{files[i]}, {way}", lost=(i, way)) for i, way in lost],
+        )
         ledger.add(piece)
         yield
 
@@ -209,7 +231,10 @@ def _read_damaged(case: Damage) -> str:
     with tempfile.TemporaryDirectory(dir=case.source.parent) as folder:
         copy = Path(shutil.copytree(case.source, Path(folder) / "x"))
         files = case.subject.files(copy)
-        if case.bit is None:
+        if case.lost is not None:
+            file = files[case.lost[0]]
+            hostile_mutations.LOSSES[case.lost[1]](file)
+        elif case.bit is None:
             file = rng.choice(files)
             hostile_mutations.damage(file, rng)
         else:
@@ -361,20 +386,23 @@ def _rows(
     part: str, ledger: Ledger, folder: Path, asked: Asked, only: str
 ) -> Iterator[Iterator[None]]:
     # Parts of the same rows share what is laid out.
-    place = folder / ("subjects" if part in ("mutations", "flips") else "jobs")
+    place = folder / ("subjects" if PARTS[part][1] is READ else "jobs")
     place.mkdir(exist_ok=True)
     if part == "disks" and not can_mount(place):
         print("no file system can be mounted here: no disks are filled", flush=True)
         return
-    how: Any = {"mutations": mutate, "flips": flip, "kills": kill, "disks": fill}[part]
+    how: dict[str, Any] = {"mutations": mutate, "losses": lose, "flips": flip, "kills": kill,
+                           "disks": fill}  # fmt: skip
     for one in _subjects_or_jobs(part):
         if re.search(only, one.name):
-            yield _told(how(one, ledger, place, asked), part, one.name, ledger)
+            yield _told(how[part](one, ledger, place, asked), part, one.name, ledger)
 
 
 def _subjects_or_jobs(part: str) -> Sequence[Any]:
     sealed = [subject for subject in SUBJECTS if not subject.excuse]
-    return {"mutations": SUBJECTS, "flips": (*sealed, *PLAIN_SUBJECTS)}.get(part, (*JOBS, *PLAIN))
+    flipped = (*sealed, *PLAIN_SUBJECTS)
+    rows = {"mutations": SUBJECTS, "losses": SUBJECTS, "flips": flipped}
+    return rows.get(part, (*JOBS, *PLAIN))
 
 
 def _told(pieces: Iterator[None], part: str, row: str, ledger: Ledger) -> Iterator[None]:

@@ -50,6 +50,12 @@ def test_many_damaged_files() -> None:
 
 
 @pytest.mark.slow
+def test_each_file_lost() -> None:
+    found = hardness("--parts", "losses", seconds=3000)
+    assert found["Files that are gone, empty or a folder"] >= 4000
+
+
+@pytest.mark.slow
 def test_many_bits() -> None:
     found = hardness("--parts", "flips", "--flips", 150, seconds=3000)
     assert found["Single bits"] >= 2000

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import xarray as xr
 import zarr
 
 import valuebias
-from valuebias import ValueBiasError
+from valuebias import ValueBiasError, ValueBiasWarning
 from valuebias._core.opening.limits import RefusedFileError
 from valuebias._core.opening.numpy_files import load_array, load_arrays
 from valuebias._core.opening.zarr_folders import check_zarr
@@ -172,6 +173,33 @@ def test_a_folder_where_a_chunk_belongs(tmp_path: Path, zarr_format: Any, nested
         (at / "x" / ("7" if zarr_format == 2 else "c/7")).write_bytes(b"numbers")
         with pytest.raises(REFUSED, match="as a file, where a folder belongs"):
             check_zarr(at)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("consolidated", [False, True])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_an_array_that_is_lost(tmp_path: Path, zarr_format: Any, consolidated: bool) -> None:
+    """Of a folder that others wrote: Zarr would leave the array out, or read it as empty."""
+    at = tmp_path / "own.zarr"
+    scores().to_zarr(at, zarr_format=zarr_format, consolidated=consolidated)
+    whole = valuebias.read(at)
+    metadata = at / "superlative" / (".zarray" if zarr_format == 2 else "zarr.json")
+    content = metadata.read_bytes()
+    metadata.unlink()
+    with pytest.raises(REFUSED, match="tell of the array" if consolidated else "without metadata"):
+        valuebias.read(at)
+    metadata.write_bytes(content)
+    assert valuebias.read(at).identical(whole)
+    for chunk in [path for path in (at / "n_params").rglob("[0c]") if path.is_file()]:
+        chunk.unlink()
+    with pytest.warns(ValueBiasWarning, match="no file with the values of 'n_params'"):
+        assert np.isnan(valuebias.read(at)["n_params"]).all()
+    shutil.rmtree(at / "superlative")
+    if consolidated:
+        with pytest.raises(REFUSED, match="tell of the array"):
+            valuebias.read(at)
+        zarr.consolidate_metadata(at)
+        assert "superlative" not in valuebias.read(at)
 
 
 def test_folders_without_end(folder: Path) -> None:

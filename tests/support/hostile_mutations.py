@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["WAYS", "damage", "flip"]
+__all__ = ["LOSSES", "WAYS", "damage", "flip"]
 
 _HEAD = 4096
 """Where most formats say what the rest is, at the beginning or the end: half of all flips go there.
@@ -228,6 +228,18 @@ WAYS: dict[str, Way] = {
 }
 
 
+def _become_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+LOSSES: dict[str, Callable[[Path], object]] = {
+    "gone": Path.unlink,
+    "a folder in its place": _become_a_folder,
+    "empty": lambda file: file.write_bytes(b""),
+}
+
+
 def damage(file: Path, rng: random.Random) -> str:
     """Change one file in place, once or a few times; say how.
 
@@ -241,11 +253,9 @@ def damage(file: Path, rng: random.Random) -> str:
 
 def _damage(file: Path, rng: random.Random) -> str:
     if rng.random() < 0.02:
-        file.unlink()
-        if rng.random() < 0.5:
-            file.mkdir()
-            return "a folder in its place"
-        return "gone"
+        way = rng.choice(("gone", "a folder in its place"))
+        LOSSES[way](file)
+        return way
     before = file.read_bytes()
     way = rng.choice(_ways(file, before))
     after = before

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from hostile_base import EARLIER, FEW, OWN, WEIGHTS, Subject, scores, stamp
+from hostile_base import FEW, OWN, WEIGHTS, Subject, scores, stamp
 from hostile_models import MODELS
 from hostile_stores import STORES
 from hostile_tables import TABLES
@@ -52,9 +51,6 @@ def differing(subject: Subject, before: Path, after: Path) -> str:
     read them; then only values differ, which nothing but a checksum could tell.
     """
     if not after.exists() and (subject.may_go or subject.excuse == OWN):
-        return "gone"
-    if not after.exists() and subject.excuse == EARLIER and re.fullmatch(r"[\d.]+", after.name):
-        # Zarr leaves out a chunk of empty values, and without checksums nothing says it was there.
         return "gone"
     if not subject.excuse or not after.is_file():
         return ""

@@ -18,6 +18,7 @@ from valuebias._core.sums import SUM, DamagedError, json_sum, sum_of
 
 __all__ = [
     "MARK",
+    "OURS",
     "OWNER",
     "RECORD",
     "OtherStoreError",
@@ -38,10 +39,11 @@ MARK = "score/.summed"
 
 It lies where the marks of blocks do: of a file beside the arrays, Zarr says that it knows it not.
 """
+OURS = "valuebias"
+"""The key of consolidated metadata under which this package keeps the sums."""
 OWNER = "of"
 """Under which the mark of a block says whose scores it is of."""
 _MARKS = {MARK: b'{"sums": ".zmetadata"}'}
-_OURS = "valuebias"
 _FORMAT = "valuebias-sums/1"
 
 
@@ -73,9 +75,9 @@ class Record:
             ours["pending"] = {
                 key: base64.b64encode(content).decode() for key, content in self.pending.items()
             }
-        whole = {"metadata": self.metadata, "zarr_consolidated_format": 1, _OURS: ours}
+        whole = {"metadata": self.metadata, "zarr_consolidated_format": 1, OURS: ours}
         whole = json.loads(json.dumps(whole))
-        whole[_OURS][SUM] = _own_sum(whole)
+        whole[OURS][SUM] = _own_sum(whole)
         return json.dumps(whole, indent=1).encode()
 
 
@@ -84,12 +86,12 @@ def read_record(folder: Path) -> Record | None:
     path = folder / RECORD
     try:
         whole = json.loads(path.read_bytes())
-        if not isinstance(whole, dict) or _OURS not in whole:
+        if not isinstance(whole, dict) or OURS not in whole:
             if isinstance(whole, dict) and isinstance(whole.get("metadata"), dict):
                 _check_never_summed(folder)
                 return None
             raise ValueError("no metadata")
-        ours = whole[_OURS]
+        ours = whole[OURS]
         if ours[SUM] != _own_sum(whole):
             raise ValueError("another sum")
         pending = {key: base64.b64decode(text) for key, text in ours.get("pending", {}).items()}
@@ -178,8 +180,8 @@ def marked(folder: Path, block: str, owners: Sequence[str]) -> dict[str, str] | 
 
 
 def _own_sum(whole: Mapping[str, Any]) -> str:
-    ours = {name: value for name, value in whole[_OURS].items() if name != SUM}
-    return json_sum({**whole, _OURS: ours})
+    ours = {name: value for name, value in whole[OURS].items() if name != SUM}
+    return json_sum({**whole, OURS: ours})
 
 
 def same_as_recorded(record: Record, key: str, content: bytes | None) -> bool:

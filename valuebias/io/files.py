@@ -26,7 +26,7 @@ import json
 import os
 import shlex
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
@@ -45,7 +45,8 @@ from valuebias._core.opening.replaced import read_steadily
 from valuebias._core.opening.zarr_folders import check_zarr
 from valuebias._core.sums import content_sum, file_bytes
 from valuebias._core.text import escape, has_surrogate, unescape
-from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, shown
+from valuebias._core.zarr_records import read_record
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, few, shown
 from valuebias.io.long import read_csv, read_own, read_parquet, write_csv, write_parquet
 from valuebias.io.long_reading import check_kind
 from valuebias.io.sheets import SUFFIXES, suffix_of
@@ -215,12 +216,25 @@ def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
     from valuebias._core.zarr_folder import open_checked
 
     with _damage_told(path):
-        check_zarr(path)
+        empty = check_zarr(path)
         with open_checked(path) as stored:
             ds = unescape_texts(stored.load().drop_encoding())
+        if empty and read_record(path) is None:
+            _warn_of_empty(path, empty)
     ds = _begun(ds, path) if _is_scored(ds) else ds
     check_kind(kind, ds.attrs.get("kind"), str(path))
     return ds
+
+
+def _warn_of_empty(path: Path, arrays: Sequence[str]) -> None:
+    """Name what Zarr reads as empty or missing because no file of values is there."""
+    warnings.warn(
+        f"{str(path)!r} has no file with the values of {few(arrays)}, which are read as empty or "
+        "missing: right if all were, else the folder is damaged, and nothing in it can tell. Get "
+        "it again if in doubt; what valuebias.write makes has checksums.",
+        ValueBiasWarning,
+        stacklevel=4,
+    )
 
 
 def _is_scored(ds: xr.Dataset) -> bool:

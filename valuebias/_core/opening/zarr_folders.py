@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from valuebias._core.opening.limits import RefusedFileError, check_size
+from valuebias._core.zarr_records import OURS
 from valuebias.errors import shown
 
 __all__ = ["check_zarr"]
@@ -20,6 +21,7 @@ _ARRAYS = (".zarray", "zarr.json")
 _GATHERED = ".zmetadata"
 _METADATA = (*_ARRAYS, _GATHERED, ".zgroup", ".zattrs")
 _LARGEST = 64 * 1024**2
+_CHUNK = re.compile(r"\d+(\.\d+)*|c")
 _DEPTH = 20
 _DIMS = 32
 _CHUNKS = 100_000
@@ -65,8 +67,11 @@ class _Array:
         return math.prod(-(-size // chunk) for size, chunk in pairs)
 
 
-def check_zarr(path: Path, *, lazily: Sequence[str] = ()) -> None:
-    """Refuse a Zarr folder that would run anything or take more memory than it has need of."""
+def check_zarr(path: Path, *, lazily: Sequence[str] = ()) -> list[str]:
+    """Refuse a Zarr folder that would run anything or take more memory than it has need of.
+
+    Give the arrays that have no file of values: Zarr leaves out what is empty.
+    """
     sizes: dict[str, int] = {}
     folders: list[str] = []
     for name, size in _entries(path, path, 0):
@@ -83,8 +88,15 @@ def check_zarr(path: Path, *, lazily: Sequence[str] = ()) -> None:
     for name, size in sizes.items():
         folder, _, file = name.rpartition("/")
         if file not in _METADATA and not file.startswith("."):
-            for array in _of_chunk(arrays, folder):
+            owners = _of_chunk(arrays, folder)
+            for array in owners:
                 array.files[name] = size
+            if not owners and _CHUNK.fullmatch(file):
+                # Zarr leaves an array without metadata out, with all that it holds.
+                raise RefusedFileError(
+                    f"{str(path)!r} holds {shown(name)}, a chunk of an array without metadata. "
+                    "The folder is damaged; get it again from where it was made."
+                )
     _check_places(path, arrays, sizes, folders)
     for array in (array for group in arrays.values() for array in group):
         _check_chunks(path, array, total)
@@ -94,6 +106,12 @@ def check_zarr(path: Path, *, lazily: Sequence[str] = ()) -> None:
         if group and name.rpartition("/")[2] not in lazily
     )
     check_size(whole, total, repr(str(path)))
+    return sorted(
+        array.name
+        for group in arrays.values()
+        for array in group
+        if not array.files and array.n_chunks and array.name.rpartition("/")[2] not in lazily
+    )
 
 
 def _entries(root: Path, folder: Path, depth: int) -> Iterator[tuple[str, int | None]]:
@@ -137,7 +155,11 @@ def _arrays(root: Path, name: str, folder: str) -> list[_Array]:
         else:
             gathered = {}
         for key, value in gathered.items():
-            _array(value, f"{folder}/{key}", root)
+            array = _array(value, f"{folder}/{key}", root)
+            own = "" if key.endswith(".zarray") else "zarr.json"
+            # Whether what this package gathered is there, the sums say.
+            if array is not None and OURS not in document:
+                _require_there(root, Path(folder, key, own))
         document_array = (
             None if name.rpartition("/")[2] == _GATHERED else _array(document, folder, root)
         )
@@ -149,6 +171,16 @@ def _arrays(root: Path, name: str, folder: str) -> list[_Array]:
             f"({shown(name)}: {type(error).__name__})."
         ) from error
     return [] if document_array is None else [document_array]
+
+
+def _require_there(root: Path, metadata: Path) -> None:
+    """Refuse a folder without an array that its gathered metadata tell of: Zarr leaves it out."""
+    if not (root / metadata).is_file():
+        raise RefusedFileError(
+            f"{str(root)!r} has no {shown(metadata.as_posix())}, though its metadata tell of the "
+            "array. The folder is damaged; get it again from where it was made, or gather its "
+            "metadata anew with zarr.consolidate_metadata."
+        )
 
 
 def _array(document: Mapping[str, Any], name: str, root: Path) -> _Array | None:
