@@ -168,9 +168,9 @@ class TestAlterations:
         assert len(after) > 5
         follows = after["verdict"] == "follows"
         assert (after.loc[~follows, "verdict"] == "does not follow").all()
-        # "The probability that it is positive" and "It lies within ... with a probability of" do
-        # not say what is, or does: of another quantity it may be true, and is said to be cheap.
-        assert follows.sum() <= 2
+        # "The probability that it is positive" does not say what is: of another quantity it may be
+        # true, and is said to be cheap.
+        assert follows.sum() <= 1
         assert (after.loc[follows, "quantity"] != before.loc[follows, "quantity"]).all()
         assert (after.loc[follows, "by_chance"] == 1).all()
 
@@ -335,6 +335,15 @@ class TestForms:
         ]  # fmt: skip
         other = text.replace(f"{prob:.0%}", "99%")
         assert judged(other, judge)["verdict"].tolist().count("follows") < 2
+
+    def test_of_it(self, judge: Judge) -> None:
+        """What goes on about a difference is of no lean, of which it would be true."""
+        begun = "Gemma and Llama differ. The difference matters. "
+        for text, said in (
+            ("The probability that it is positive is less than 90%.", "does not follow"),
+            ("The probability that it is positive is above 90%.", "follows"),
+        ):
+            assert verdict(begun + text, judge) == said, text
 
     def test_of_bounds(self, fit: Fit, judge: Judge) -> None:
         for text, said in (

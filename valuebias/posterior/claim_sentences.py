@@ -49,6 +49,7 @@ class Said:
     row: str = ""  # of a table, its own text
     under: str = ""  # the heading it stands under, and the caption of its table
     told: str = ""  # the sentence before, where this one says "it" of what that is about
+    subject: str = ""  # the last sentence that named levels, where this one names none
 
     def of(self, variable: str) -> frozenset[str]:
         """Levels of a variable that are named."""
@@ -127,6 +128,7 @@ class Reader:
                             order.add((last[variable][1], name))
                     last[variable] = (end, name)
         goes_on = passage.header or not passage.starts_block
+        named_here = bool(levels)
         if goes_on:
             for variable, named in before.levels:
                 if variable not in levels:
@@ -150,6 +152,7 @@ class Reader:
             speaks=before.speaks,
             row=text if passage.header else "",
             told=before.text if goes_on and _IT.search(text) and not passage.header else "",
+            subject="" if named_here or not goes_on else before.subject or before.text,
         )
 
 

@@ -64,6 +64,7 @@ _CUES = {
                         r"|contrast|correlat|spread|further|\bthan\b|−",
 }  # fmt: skip
 _CUE = {columns: re.compile(form) for columns, form in _CUES.items()}
+_DIFFER = re.compile(r"differ|\bgap")
 _WINDOW, _SHORT, _MOST_LEVELS, _MOST_KEPT = 60, 20, 6, 200
 _HALF, _CHANCY = 0.5 + 1e-6, 0.25
 _REMEMBERED = 6  # sentences
@@ -164,7 +165,16 @@ class Judge:
         tokens = frozenset(t.rstrip("s") for t in TOKEN.findall(said.text))
         if "standard" in tokens:
             tokens |= {"sd"}
-        key = (said.names, said.levels, said.order, said.framings, said.prob, said.text, said.told)
+        key = (
+            said.names,
+            said.levels,
+            said.order,
+            said.framings,
+            said.prob,
+            said.text,
+            said.told,
+            said.subject,
+        )
         if key not in self.meant:
             others = [q for name in said.names for q in named.get(name, ())]
             parameters = [q for qs in named.values() for q in qs if q.asks == "parameter"]
@@ -184,7 +194,7 @@ class Judge:
         if not q.names <= said.names or (q.framing and q.framing not in said.framings):
             return False
         mentioned = said.of(q.variable)
-        if len(q.levels) == 1 and not mentioned and not said.row and says("differ|\\bgap", text):
+        if len(q.levels) == 1 and not said.row and self._is_of_difference(said, mentioned):
             return False
         if q.levels and mentioned and not {*q.levels} <= mentioned:
             two = self.n_levels.get(q.variable) == 2 and len(q.levels) == 2
@@ -194,6 +204,12 @@ class Judge:
         if q.over and over and not {q.over[0], *q.over[1:]} & over:
             return False
         return not q.asks or says(q.asks, text) or says(q.asks, said.told)
+
+    def _is_of_difference(self, said: Said, mentioned: frozenset[str]) -> bool:
+        """Tell whether a sentence that names no level goes on about a difference."""
+        if says(_DIFFER, said.text):
+            return not mentioned
+        return says(_DIFFER, said.subject) and not says(r"\bleans?\b", said.text)
 
     def _turned(self, q: Quantity, said: Said) -> Quantity:
         pairs = [pair for pair in (q.levels, q.over) if len(pair) == 2]
