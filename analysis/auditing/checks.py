@@ -259,7 +259,7 @@ def _extreme_scores(data: Data) -> Iterator[Finding]:
 
 
 def _missing_codes(data: Data) -> Iterator[Finding]:
-    found: dict[float, dict[str, int]] = {}
+    codes: dict[float, dict[str, int]] = {}
     for model, score in zip(data.names("model"), data.score, strict=True):
         kept = score[~np.isnan(score)]
         is_code = np.isin(np.abs(kept), _CODES)
@@ -270,8 +270,8 @@ def _missing_codes(data: Data) -> Iterator[Finding]:
         for code in np.unique(kept[is_code]).tolist():
             # A score of 99 among others up to 100 is none.
             if not low - (high - low) <= code <= high + (high - low):
-                found.setdefault(code, {})[model] = int((kept == code).sum())
-    for code, models in found.items():
+                codes.setdefault(code, {})[model] = int((kept == code).sum())
+    for code, models in codes.items():
         n = sum(models.values())
         yield Finding(
             "problem",

@@ -160,8 +160,8 @@ def _scatters(crossing: Crossing, tables: Tables) -> dict[str, Array]:
         tables.prompt_word, crossing.framing, np.ascontiguousarray(words.T), n_framings
     )
     for f, name in enumerate(crossing.framings):
-        own = tables.axis[:, crossing.prompts_of(f)]
-        on_axis = ((own - own.mean(axis=1, keepdims=True)) ** 2).sum(axis=(0, 1))
+        on_prompts = tables.axis[:, crossing.prompts_of(f)]
+        on_axis = ((on_prompts - on_prompts.mean(axis=1, keepdims=True)) ** 2).sum(axis=(0, 1))
         residual = tables.ss[f] - (mean_axis[f] ** 2).sum() - np.vdot(mean_rest[f], mean_rest[f])
         residual = residual - shared_rest[f] - on_axis.sum()
         out[f"{name} residual"] = residual.reshape(1, 1)

@@ -145,9 +145,9 @@ def outside(design: ModelDesign, values: Mapping[str, Any]) -> str:
             far = [x for x in np.atleast_1d(given).tolist() if not low <= float(x) <= high]
             if far:
                 ends = f"{value_text(float(low))} to {value_text(float(high))}"
-                there = ", ".join(value_text(float(x)) for x in far)
+                beyond = ", ".join(value_text(float(x)) for x in far)
                 said.append(
-                    f"The models at hand have {name} from {ends}, not {there}: the formula alone "
+                    f"The models at hand have {name} from {ends}, not {beyond}: the formula alone "
                     "says what is there."
                 )
     return " ".join(said)

@@ -53,9 +53,9 @@ def _few(values: Array) -> Array:
     rhat = np.maximum(_rhat(scaled), _rhat(_normal_scores(folded)))
     if values.shape[1] < 2:
         rhat = np.full(len(values), np.nan)
-    found = np.array([rhat, _sample_size(scaled), np.minimum(*tails)])
-    found[:, np.isnan(flat).any(axis=1)] = np.nan
-    return found
+    measures = np.array([rhat, _sample_size(scaled), np.minimum(*tails)])
+    measures[:, np.isnan(flat).any(axis=1)] = np.nan
+    return measures
 
 
 def _halved(values: NDArray[np.generic]) -> Array:

@@ -96,11 +96,11 @@ def agreement(draws: xr.DataArray) -> pd.DataFrame:
     """Give R-hat and effective sample sizes of draws (chain, draw, item)."""
     item = _item(draws)
     if draws.sizes["draw"] < 4:
-        found = np.full((3, draws.sizes[item]), np.nan)
+        measures = np.full((3, draws.sizes[item]), np.nan)
     else:
         values = draws.transpose(item, "chain", "draw").to_numpy().astype(float)
-        found = np.array(convergence(values))
-    return pd.DataFrame(dict(zip(("rhat", "ess_bulk", "ess_tail"), found, strict=True)))
+        measures = np.array(convergence(values))
+    return pd.DataFrame(dict(zip(("rhat", "ess_bulk", "ess_tail"), measures, strict=True)))
 
 
 def _item(draws: xr.DataArray) -> str:

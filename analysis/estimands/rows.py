@@ -73,9 +73,9 @@ class Row:
 
 def level_rows(design: ModelDesign, factor: Factor, focus: Focus = NO_FOCUS) -> list[Row]:
     """Rows of the differences between levels, the focus's first, and of the levels' means."""
-    name, own = factor.expression, {factor.expression, *factor.names}
-    by = [variable for variable in focus.by if variable not in own]
-    at = {variable: value for variable, value in focus.at.items() if variable not in own}
+    name, own_names = factor.expression, {factor.expression, *factor.names}
+    by = [variable for variable in focus.by if variable not in own_names]
+    at = {variable: value for variable, value in focus.at.items() if variable not in own_names}
     differences, leans = [], []
     for cell in make_cells(design, by, at, OBSERVED, apart=[name]):
         means = {level: cell.row(design, {name: level}) for level in factor.levels}

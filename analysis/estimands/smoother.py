@@ -205,8 +205,8 @@ class Smoother:
     def _mean_leverage(self, block: int) -> Array:
         """Leverage of a framing mean in one block, shape (model, framing)."""
         basis, n = self.crossing.model_basis, len(self.crossing.framings)
-        here, outside = self._mean_matrices[block]
-        inside = here.gain.reshape(basis.shape[1], n, basis.shape[1], n)
+        spanned, outside = self._mean_matrices[block]
+        inside = spanned.gain.reshape(basis.shape[1], n, basis.shape[1], n)
         leverage = np.einsum("ma,afbf,mb->mf", basis, inside, basis)
         for subspace, matrices in zip(self.crossing.space.subspaces, outside, strict=True):
             leverage += (subspace.basis**2).sum(axis=1, keepdims=True) * np.diag(matrices.gain)
@@ -264,11 +264,11 @@ class Smoother:
         smooth = _coloured(inside, joint(y), joint(noise))
         out = basis @ smooth.reshape(basis.shape[1], n_framings, -1).transpose(1, 0, 2)
         for subspace, matrices in zip(self.crossing.space.subspaces, outside, strict=True):
-            here, beside = (
+            values, beside = (
                 None if table is None else (subspace.basis.T @ table).reshape(n_framings, -1)
                 for table in (y, noise)
             )
-            smooth = _coloured(matrices, here, beside)
+            smooth = _coloured(matrices, values, beside)
             out += subspace.basis @ smooth.reshape(n_framings, subspace.size, out.shape[2])
         return np.asarray(out)
 

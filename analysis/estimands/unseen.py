@@ -103,8 +103,8 @@ class NewModel:
         if not _identified(self._known, row[None]):
             return None
         shares = [
-            special.ndtr((coefficient @ row - lean) / np.sqrt(row @ error @ row + own[like]))
-            for coefficient, error, own in self._draws
+            special.ndtr((coefficient @ row - lean) / np.sqrt(row @ error @ row + variances[like]))
+            for coefficient, error, variances in self._draws
         ]
         return float(np.mean(shares))
 

@@ -52,8 +52,8 @@ def category_contrasts(
         contrast = (categories[0], categories[1])
     if contrast is not None:
         weights = _check_contrast(contrast, categories)
-        sides = [_side({c: w for c, w in weights.items() if w * s > 0}, s) for s in (1, -1)]
-        return {CategoryPair(*sides): np.array([weights.get(c, 0.0) for c in categories])}
+        names = [_side({c: w for c, w in weights.items() if w * s > 0}, s) for s in (1, -1)]
+        return {CategoryPair(*names): np.array([weights.get(c, 0.0) for c in categories])}
     n = len(categories)
     return {
         CategoryPair(name, ""): np.where(np.arange(n) == i, 1.0, -1.0 / (n - 1))

@@ -78,9 +78,9 @@ def sample_hmc(
         except BaseException:
             counter.stop = True
             raise
-    x, found = (np.stack(parts) for parts in zip(*results, strict=True))
-    stats = {name: (("chain", "draw"), found[..., i]) for i, name in enumerate(_STATISTICS)}
-    stats["diverging"] = (("chain", "draw"), found[..., 0] > 0)
+    x, statistics = (np.stack(parts) for parts in zip(*results, strict=True))
+    stats = {name: (("chain", "draw"), statistics[..., i]) for i, name in enumerate(_STATISTICS)}
+    stats["diverging"] = (("chain", "draw"), statistics[..., 0] > 0)
     return VarianceDraws(*posterior.constrain(x), xr.Dataset(stats))
 
 
@@ -158,10 +158,10 @@ def _run_chain(
 def _learnt(scale: Array, moved: Array, slopes: Array) -> Array:
     """Rescale by the spread of points and of gradients, which err on different sides."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = 0.25 * np.log(moved.var(axis=0) / np.mean(slopes**2, axis=0))
-    found = np.where(np.isfinite(found), found, np.log(scale))
+        learnt = 0.25 * np.log(moved.var(axis=0) / np.mean(slopes**2, axis=0))
+    learnt = np.where(np.isfinite(learnt), learnt, np.log(scale))
     weight = _BEFORE / (len(moved) + _BEFORE)
-    return np.asarray(np.exp((1 - weight) * found + weight * np.log(scale)))
+    return np.asarray(np.exp((1 - weight) * learnt + weight * np.log(scale)))
 
 
 # Loops, not operations on arrays: those take numba seconds more to compile.

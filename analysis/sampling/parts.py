@@ -68,9 +68,9 @@ def make_parts(crossing: Crossing, components: Components, scales: Array) -> lis
     """List all components but the residual, then the coefficients, of prior SDs ``scales``."""
     n_models, design = crossing.shape[0], crossing.design
     every = np.ones((n_models, 1))
-    sides = {OWN: np.eye(n_models), "prompt": every, "word": every}
-    sides |= {group.name: group.indicators for group in crossing.space.groups}
-    sides |= {f"word:{term.name}": design.matrix[:, term.columns] for term in design.terms[1:]}
+    by_owner = {OWN: np.eye(n_models), "prompt": every, "word": every}
+    by_owner |= {group.name: group.indicators for group in crossing.space.groups}
+    by_owner |= {f"word:{term.name}": design.matrix[:, term.columns] for term in design.terms[1:]}
     roots = crossing.word_basis * np.sqrt(crossing.axis_weight)
     axes = {
         kind: roots[:, [axis.kind == kind for axis in crossing.axes]]
@@ -80,8 +80,8 @@ def make_parts(crossing: Crossing, components: Components, scales: Array) -> lis
     def part(one: Component) -> Part:
         name = {"model_prompt": f"{OWN}_category", "model_prompt_covariate": f"{OWN}_covariate"}
         owner, _, level = name.get(one.name, one.name).rpartition("_")
-        of_words = one.name in sides
-        side = sides[one.name if of_words else owner]
+        of_words = one.name in by_owner
+        side = by_owner[one.name if of_words else owner]
         words = None if of_words else axes.get(level)
         return Part(one.name, one.joint, side, words, eye, one.spread)
 

@@ -187,12 +187,12 @@ def _levels(  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
 def _add_up(  # type: ignore[no-untyped-def]
-    row, here, by_word, count
+    row, present, by_word, count
 ):  # pragma: no cover - compiled
     """Leave of a row the cells that are there; add them up by word, and in all."""
     total = 0.0
     for w in range(len(row)):
-        seen = np.float64(here[w])
+        seen = np.float64(present[w])
         value = row[w] * seen
         row[w] = value
         by_word[w] += value
@@ -311,9 +311,9 @@ def share_out(  # type: ignore[no-untyped-def]
         for w in range(n_words):
             shared[w] = by_word[w] + np.sqrt(gain[w] / weight[f]) * shared[w]
         for m in range(n_models):
-            row, here, total, square, n = values[m], mask[m, p], 0.0, 0.0, 0.0
+            row, present, total, square, n = values[m], mask[m, p], 0.0, 0.0, 0.0
             for w in range(n_words):
-                seen = np.float64(here[w])
+                seen = np.float64(present[w])
                 value = row[w] - seen * shared[w]
                 total += value
                 square += value * value

@@ -174,13 +174,13 @@ def random_conversations(
     vocabulary: int,
     shared: Sequence[int] = (6, 4, 2),
     branches: int = 3,
-    own: tuple[int, int] = (1, 4),
+    tail: tuple[int, int] = (1, 4),
 ) -> list[list[int]]:
     """Make conversations that share beginnings: a tree, as prompts, words and word pieces make it.
 
     Examples
     --------
-    >>> random_conversations(seed=1, vocabulary=9, shared=(3,), branches=2, own=(1, 2))
+    >>> random_conversations(seed=1, vocabulary=9, shared=(3,), branches=2, tail=(1, 2))
     [[4, 4, 6, 0, 1], [4, 4, 6, 8, 2], [4, 4, 6, 0]]
     """
     rng = np.random.default_rng(seed)
@@ -196,7 +196,7 @@ def random_conversations(
             for _ in range(branches if beginning else 1)
         ]
     conversations = [
-        [*beginning, *tokens(int(rng.integers(own[0], own[1] + 1)))]
+        [*beginning, *tokens(int(rng.integers(tail[0], tail[1] + 1)))]
         for beginning in beginnings
         for _ in range(branches)
     ]

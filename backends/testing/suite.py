@@ -206,12 +206,12 @@ class BackendTests:
         self.assert_close(scores, expected)
         np.testing.assert_allclose(np.exp(scores.astype(float)).sum(axis=1), 1, atol=1e-4)
 
-    @pytest.mark.parametrize("own", OWN_HEADS)
-    def test_logits_are_those_of_the_models_own_code(self, models: Models, own: str) -> None:
+    @pytest.mark.parametrize("name", OWN_HEADS)
+    def test_logits_are_those_of_the_models_own_code(self, models: Models, name: str) -> None:
         """Factors, soft caps and layers that follow the body count; `refused` names who cannot."""
         conversations = sample(seed=21)
-        model = models.load(own, "logprob")
-        reference = models.reference(own, "logprob")
+        model = models.load(name, "logprob")
+        reference = models.reference(name, "logprob")
         first = [len(ids) - 2 for ids in conversations]
         pack, output = lay_out(conversations, first=first)
         self.assert_close(model.forward(pack)[output], reference.logprobs(conversations, first))

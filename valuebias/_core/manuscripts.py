@@ -192,13 +192,13 @@ def _without_comments(line: str, hidden: bool) -> tuple[str, bool]:
     parts, at = [], 0
     while at < len(line):
         sign = "-->" if hidden else "<!--"
-        found = line.find(sign, at)
-        end = len(line) if found < 0 else found
+        index = line.find(sign, at)
+        end = len(line) if index < 0 else index
         if not hidden:
             parts.append(line[at:end])
-        if found < 0:
+        if index < 0:
             break
-        hidden, at = not hidden, found + len(sign)
+        hidden, at = not hidden, index + len(sign)
     return " ".join(parts), hidden
 
 

@@ -163,9 +163,9 @@ def read_wide(
         ignore_case=ignore_case,
     )
     with stage(f"Reading {len(paths)} path(s)"):
-        own = lexicon is None and len(paths) == 1 and is_long_table(paths[0])
-        scores = read(lexicon=None if own else lexicon or _LEXICON)
-        if own and not scores.sizes["category"]:
+        is_long = lexicon is None and len(paths) == 1 and is_long_table(paths[0])
+        scores = read(lexicon=None if is_long else lexicon or _LEXICON)
+        if is_long and not scores.sizes["category"]:
             scores = read(lexicon=_LEXICON)
         valuebias.write(scores, out)
     typer.echo(visible(out))

@@ -213,7 +213,7 @@ def _read_netcdf(path: Path, kind: str | None) -> xr.Dataset:
 
 def _read_zarr(path: Path, kind: str | None) -> xr.Dataset:
     # Here, because importing zarr takes longer than reading a small file of another format.
-    from valuebias._core.zarr_folder import open_checked
+    from valuebias._core.summed_zarr import open_checked
 
     with _damage_told(path):
         empty = check_zarr(path)
@@ -294,7 +294,7 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
 
 
 def _write_zarr(ds: xr.Dataset, path: Path) -> None:
-    from valuebias._core.zarr_folder import SummedFolder
+    from valuebias._core.summed_zarr import SummedFolder
 
     check_replaceable(path)
     check_apart(map(str, ds.variables), "variable")

@@ -61,10 +61,10 @@ def dataset(
         stored = attrs.get("kind")
         if stored is None and kind is None:
             untold = f"{name!r} does not say what kind of scores it holds."
-            made = f"one of {list(KINDS)}; or, if valuebias"
+            kinds = f"one of {list(KINDS)}; or, if valuebias"
             raise ValueBiasError(
-                f"{untold} Give kind=, {made}.write made it, copy what lay beside it, too.",
-                in_shell=f"{untold} Add --kind, {made} made it, copy what lay beside it, too.",
+                f"{untold} Give kind=, {kinds}.write made it, copy what lay beside it, too.",
+                in_shell=f"{untold} Add --kind, {kinds} made it, copy what lay beside it, too.",
             )
         if stored is not None:
             check_kind(kind, stored, name)
@@ -269,22 +269,23 @@ class _Rows:
 
 def _indicators(columns: dict[str, pd.Series[Any]], name: str) -> dict[str, npt.NDArray[np.bool_]]:
     """Take columns of 0 and 1 that part the words, no word being in two, out of those of words."""
-    found = {}
+    indicators = {}
     for column, values in columns.items():
         if values.dtype.kind in "bi" and set(values.unique()) == {0, 1}:
-            found[column] = values.to_numpy(dtype=bool)
-    if len(found) < 2 or np.sum(list(found.values()), axis=0).max() > 1:
+            indicators[column] = values.to_numpy(dtype=bool)
+    if len(indicators) < 2 or np.sum(list(indicators.values()), axis=0).max() > 1:
         return {}
     warnings.warn(
-        f"The columns {few(found)} of {name!r} have 0 and 1 for each word, and no word is in two: "
-        f"they are read as categories. Call them {few(CATEGORY + column for column in found)} "
+        f"The columns {few(indicators)} of {name!r} have 0 and 1 for each word, and no word is in "
+        "two: they are read as categories. Call them "
+        f"{few(CATEGORY + column for column in indicators)} "
         "to say so, or take them out and join them to the words later, if they are none.",
         ValueBiasWarning,
         stacklevel=8,
     )
-    for column in found:
+    for column in indicators:
         del columns[column]
-    return found
+    return indicators
 
 
 def _series(values: list[Any]) -> pd.Series[Any]:

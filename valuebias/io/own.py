@@ -151,13 +151,13 @@ def named(table: pa.Table, name: str) -> pa.Table:
 
 def _names(header: Sequence[str], name: str) -> dict[str, str]:
     """Say which columns are meant by which names."""
-    found = set(header)
+    columns = set(header)
     meant = {}
     for column in header:
         plain = column.strip().lower()
-        if plain in _KNOWN and plain not in found:
+        if plain in _KNOWN and plain not in columns:
             meant[column] = plain
-    if "response" not in found and "response" not in meant.values():
+    if "response" not in columns and "response" not in meant.values():
         words = [column for column in header if column.strip().lower() in _WORDS]
         if len(words) > 1:
             raise ValueBiasError(

@@ -128,17 +128,17 @@ def read_scores(
     beside = None if models is None or isinstance(models, pd.DataFrame) else Path(models).parent
     path = _long_table(paths)
     if path is not None:
-        told = _Described(path, known, beside, as_prompts(prompts))
+        description = _Described(path, known, beside, as_prompts(prompts))
         ds = dataset(
             own_rows(path),
             meta=None,
             kind=kind,
             name=str(path),
-            described=told.described,
+            described=description.described,
             lexicon=None
             if words is None
-            else lambda found: words.membership(found, ignore_case=ignore_case),
-            provenance=lambda: record(files=[path], details=told.details(words)),
+            else lambda responses: words.membership(responses, ignore_case=ignore_case),
+            provenance=lambda: record(files=[path], details=description.details(words)),
         )
         warn(dict(zip(ds["model"].values.tolist(), ds["base"].values.tolist(), strict=True)),
              stacklevel=2)  # fmt: skip
@@ -281,17 +281,22 @@ class _Described:
             tables["model"] = pd.concat([table, tables["model"][more]], axis=1)
         elif not set(_COLUMNS) <= set(tables["model"]):
             raise unknown_model(f"The model {unknown[0]!r} of {self.path.name!r}", self.known.index)
-        own = tables["prompt"]
-        if not {"text", "framing"} <= set(own):
+        prompt_table = tables["prompt"]
+        if not {"text", "framing"} <= set(prompt_table):
             by_text = prompts_by_text(self.prompts.table)
-            called = [called_prompt(name, by_text, self.path.name) for name in map(str, own.index)]
-            for name, prompt in zip(own.index, called, strict=True):
+            called = [
+                called_prompt(name, by_text, self.path.name)
+                for name in map(str, prompt_table.index)
+            ]
+            for name, prompt in zip(prompt_table.index, called, strict=True):
                 if prompt not in self.prompts.table.index:
                     raise _no_prompt(self.path.name, f"prompt {name!r}", str(name), self.prompts)
             self._said["prompts"] = {"name": self.prompts.name, "citation": self.prompts.citation}
-            more = [column for column in own if column not in self.prompts.table]
+            more = [column for column in prompt_table if column not in self.prompts.table]
             table = self.prompts.table.loc[called]
-            tables["prompt"] = pd.concat([table, own[more].set_axis(called, axis=0)], axis=1)
+            tables["prompt"] = pd.concat(
+                [table, prompt_table[more].set_axis(called, axis=0)], axis=1
+            )
         return tables
 
     def details(self, words: Lexicon | None) -> dict[str, Any]:

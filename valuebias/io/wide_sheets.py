@@ -27,10 +27,10 @@ _NO_NAME = ("", "index")
 
 def prompts_by_text(table: pd.DataFrame) -> dict[str, list[str]]:
     """Give the prompts of each name and of each text, spaces apart."""
-    found: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for name, text in zip(table.index, table["text"], strict=True):
-        found.setdefault(" ".join(str(text).split()), []).append(str(name))
-    return found | {str(name): [str(name)] for name in table.index}
+        names.setdefault(" ".join(str(text).split()), []).append(str(name))
+    return names | {str(name): [str(name)] for name in table.index}
 
 
 def called_prompt(column: str, by_text: Mapping[str, list[str]], file: str) -> str:

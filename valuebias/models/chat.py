@@ -15,7 +15,7 @@ from valuebias._core.foreign import reading
 from valuebias.errors import ValueBiasError, shown
 from valuebias.models.reading import AnswerPosition, common_start
 from valuebias.models.spec import PLAIN, is_jinja
-from valuebias.models.template_limits import TemplateLimitError, watch
+from valuebias.models.template_limits import TemplateLimitError, limit_rendering
 
 __all__ = ["ChatTemplate", "Said", "template_of"]
 
@@ -234,7 +234,7 @@ class ChatTemplate:
             advice='Give another one by template=, or template="plain".',
         ):
             try:
-                watch(self._source, self._tokenizer)
+                limit_rendering(self._source, self._tokenizer)
                 rendered: list[str] = self._tokenizer.apply_chat_template(
                     formed,
                     chat_template=self._source,

@@ -89,42 +89,42 @@ def locate(
     return Checkpoint(folder, file, repository, folder.name if is_commit(folder.name) else None)
 
 
-def fetch_weights(located: Checkpoint, *, name: str, download: bool) -> Checkpoint:
+def fetch_weights(checkpoint: Checkpoint, *, name: str, download: bool) -> Checkpoint:
     """Download the weights of a model on the hub, only those that are needed."""
-    if located.repository is None:
-        return located
-    file = located.file
-    wanted = [file, *_companions(file)] if file is not None else listed(located.folder, name)
+    if checkpoint.repository is None:
+        return checkpoint
+    file = checkpoint.file
+    wanted = [file, *_companions(file)] if file is not None else listed(checkpoint.folder, name)
     certain = [entry for entry in wanted if "*" not in entry]
 
     def is_complete(folder: Path) -> bool:
         return all((folder / entry).is_file() for entry in certain)
 
-    if is_complete(located.folder):
-        return located
+    if is_complete(checkpoint.folder):
+        return checkpoint
     if download and wanted == [SINGLE]:
         from huggingface_hub import list_repo_files
 
-        repository, commit, noun = located.repository, located.commit, f"The model {name!r}"
+        repository, commit, noun = checkpoint.repository, checkpoint.commit, f"The model {name!r}"
         listing = partial(list_repo_files, repository, revision=commit)
         names = sorted(asked(listing, repository, commit, noun=noun, or_local=True))
         if SINGLE not in names:
             check_has(names, f"hub: {repository}", name)
     _snapshot(
-        located.repository,
-        located.commit,
+        checkpoint.repository,
+        checkpoint.commit,
         name,
         patterns=wanted,
         download=download,
         is_complete=is_complete,
     )
     for entry in certain:
-        if not (located.folder / entry).is_file():
+        if not (checkpoint.folder / entry).is_file():
             raise ValueBiasError(
-                f"The hub's repository {located.repository!r} has no file {entry!r}, which the "
+                f"The hub's repository {checkpoint.repository!r} has no file {entry!r}, which the "
                 f"model {name!r} needs. Check its name and the revision."
             )
-    return located
+    return checkpoint
 
 
 def _companions(file: str) -> list[str]:

@@ -60,19 +60,19 @@ def resolve(
     model: Model, *, kind: Kind, download: bool = True, with_weights: bool = True
 ) -> Resolved:
     """Find a model's files, download missing ones, and read them without loading the model."""
-    located = locate(
+    checkpoint = locate(
         model.location,
         revision=model.revision,
         name=model.name,
         download=download,
         code=model.trust_remote_code,
     )
-    _check_code(model, located, kind)
-    if _is_gguf(located.file):
+    _check_code(model, checkpoint, kind)
+    if _is_gguf(checkpoint.file):
         # Its configuration is in it.
-        located = fetch_weights(located, name=model.name, download=download)
+        checkpoint = fetch_weights(checkpoint, name=model.name, download=download)
     config = read_config(
-        located.folder, located.file, trust=model.trust_remote_code, name=model.name
+        checkpoint.folder, checkpoint.file, trust=model.trust_remote_code, name=model.name
     )
     check_decoder(config, name=model.name, kind=kind)
     if kind == "logprob":
@@ -81,21 +81,21 @@ def resolve(
     sha256 = ""
     code: dict[str, str] | None = None
     if with_weights:
-        located = fetch_weights(located, name=model.name, download=download)
-        files = _files(located, model.name)
-        for path in files if located.file is None else ():
+        checkpoint = fetch_weights(checkpoint, name=model.name, download=download)
+        files = _files(checkpoint, model.name)
+        for path in files if checkpoint.file is None else ():
             shapes |= weights.tensors(path)
-        config_json = located.folder / "config.json"
+        config_json = checkpoint.folder / "config.json"
         sha256 = weights.digest([*files, *([config_json] if config_json.is_file() else [])])
-        if _is_gguf(located.file):
-            shapes = _gguf_shapes(located)
+        if _is_gguf(checkpoint.file):
+            shapes = _gguf_shapes(checkpoint)
             sha256 = hashlib.sha256(f"{sha256} read as {gguf_config.VERSION}".encode()).hexdigest()
         if model.trust_remote_code:
-            code = code_files(located.folder, files)
+            code = code_files(checkpoint.folder, files)
             sha256 = hashlib.sha256(f"{sha256} {json.dumps(code)}".encode()).hexdigest()
         tied = bool(getattr(config, "tie_word_embeddings", False))
-        if not (kind == "reward" and _own_code(model, located)):
-            _check_head(model, shapes, located.file, kind, tied)
+        if not (kind == "reward" and _own_code(model, checkpoint)):
+            _check_head(model, shapes, checkpoint.file, kind, tied)
     # Only a head of one matrix tells how many labels there are.
     heads = [shape for key, shape in shapes.items() if _HEAD.search(key)]
     n_labels = heads[0][0] if len(heads) == 1 and len(heads[0]) == 2 else None
@@ -105,11 +105,11 @@ def resolve(
         labels=n_labels if kind == "reward" else 0,
         n_params=float(sum(map(math.prod, shapes.values()))) if shapes else None,
     )
-    rule = _rule(model, located, model_config) if kind == "reward" else LAST
+    rule = _rule(model, checkpoint, model_config) if kind == "reward" else LAST
     source = Source(
         name=model.name,
-        folder=located.folder,
-        file=located.file,
+        folder=checkpoint.folder,
+        file=checkpoint.file,
         kind=kind,
         head=model.head,
         own_code=rule.own_code and model.head == "logits",
@@ -120,7 +120,7 @@ def resolve(
         weights_sha256=sha256,
         trust_remote_code=model.trust_remote_code,
     )
-    tokenizer = _tokenizer(model, located, download)
+    tokenizer = _tokenizer(model, checkpoint, download)
     stage = "instruct" if model.template == "chat" else "pretrained"
     filled = replace(
         model,
@@ -128,10 +128,10 @@ def resolve(
         stage=model.stage or ("reward" if kind == "reward" else stage),
         n_params=model_config.n_params if model.n_params is None else model.n_params,
     )
-    origin = _origin(filled, located)
+    origin = _origin(filled, checkpoint)
     filled = replace(filled, base=origin.base or None)
     return Resolved(
-        source, filled, model_config, tokenizer, located.commit, origin.said_by, rule, code
+        source, filled, model_config, tokenizer, checkpoint.commit, origin.said_by, rule, code
     )
 
 
@@ -146,40 +146,40 @@ def _check_language_model(config: Any, name: str) -> None:
         )
 
 
-def _rule(model: Model, located: Checkpoint, model_config: ModelConfig) -> Rule:
+def _rule(model: Model, checkpoint: Checkpoint, model_config: ModelConfig) -> Rule:
     """Decide where the reward is read."""
     return rule_of(
         model.reward_at,
         head=model.head,
         padding=model_config.pad_token_id,
         classifier=model_config.architecture.endswith("ForSequenceClassification"),
-        own_code=_own_code(model, located),
+        own_code=_own_code(model, checkpoint),
         name=model.name,
     )
 
 
-def _own_code(model: Model, located: Checkpoint) -> bool:
+def _own_code(model: Model, checkpoint: Checkpoint) -> bool:
     """Whether the logits come from a class that comes with the model."""
-    if not model.trust_remote_code or model.head != "logits" or _is_gguf(located.file):
+    if not model.trust_remote_code or model.head != "logits" or _is_gguf(checkpoint.file):
         return False
-    wanted = read_raw(located.folder, model.name).get("auto_map")
+    wanted = read_raw(checkpoint.folder, model.name).get("auto_map")
     return isinstance(wanted, dict) and _AUTO["reward"] in wanted
 
 
-def _origin(model: Model, located: Checkpoint) -> Origin:
+def _origin(model: Model, checkpoint: Checkpoint) -> Origin:
     """Find what the model was trained from; a pretrained model is its own base."""
     if model.base:
         return Origin(model.base, "the specification")
-    hub_name = located.repository or model.name
-    origin = stated_base(located.folder, located.file, ids=(model.name, hub_name))
+    hub_name = checkpoint.repository or model.name
+    origin = stated_base(checkpoint.folder, checkpoint.file, ids=(model.name, hub_name))
     if not origin.base and model.stage == "pretrained":
         return Origin(hub_name, "its stage")
     return origin
 
 
-def _check_code(model: Model, located: Checkpoint, kind: Kind) -> None:
+def _check_code(model: Model, checkpoint: Checkpoint, kind: Kind) -> None:
     """Refuse a model that needs code of others which is not trusted."""
-    raw = read_raw(located.folder, model.name)
+    raw = read_raw(checkpoint.folder, model.name)
     wanted = raw.get("auto_map")
     if not isinstance(wanted, dict):
         return
@@ -197,7 +197,7 @@ def _check_code(model: Model, located: Checkpoint, kind: Kind) -> None:
     raise ValueBiasError(
         f"The model {model.name!r} ({architecture or 'architecture not stated'}) needs code that "
         "comes with it. Read that code; if you trust it, give trust_remote_code=True"
-        + (" and the commit as revision=." if located.repository else ".")
+        + (" and the commit as revision=." if checkpoint.repository else ".")
     )
 
 
@@ -215,18 +215,18 @@ def _check_code_elsewhere(model: Model, wanted: Mapping[str, Any]) -> None:
                 )
 
 
-def _files(located: Checkpoint, name: str) -> list[Path]:
-    if located.file is None:
-        return weights.weight_files(located.folder, name)
-    path = located.folder / located.file
-    if _is_gguf(located.file):
+def _files(checkpoint: Checkpoint, name: str) -> list[Path]:
+    if checkpoint.file is None:
+        return weights.weight_files(checkpoint.folder, name)
+    path = checkpoint.folder / checkpoint.file
+    if _is_gguf(checkpoint.file):
         return gguf_files.parts(path)
     return sorted(p for p in path.parent.glob(f"{path.name}*") if p.is_file())
 
 
-def _gguf_shapes(located: Checkpoint) -> Shapes:
+def _gguf_shapes(checkpoint: Checkpoint) -> Shapes:
     """Return the shapes of a GGUF file's tensors, heads by the names that they have elsewhere."""
-    shapes = gguf_files.read_gguf(located.folder / str(located.file)).shapes
+    shapes = gguf_files.read_gguf(checkpoint.folder / str(checkpoint.file)).shapes
     names = {"cls.output.weight": "score.weight", "cls.output.bias": "score.bias"}
     return {names.get(key, key): shape for key, shape in shapes.items()}
 
@@ -275,15 +275,15 @@ def _label(model: Model, model_config: ModelConfig, kind: Kind) -> int:
     return label
 
 
-def _tokenizer(model: Model, located: Checkpoint, download: bool) -> Path:
+def _tokenizer(model: Model, checkpoint: Checkpoint, download: bool) -> Path:
     """Return the folder or the GGUF file with the tokenizer."""
     if model.tokenizer is not None:
         name = model.tokenizer
-        located = locate(name, revision=None, name=name, download=download)
-        if _is_gguf(located.file):
-            located = fetch_weights(located, name=name, download=download)
-    file = located.file
-    return located.folder / file if file is not None and _is_gguf(file) else located.folder
+        checkpoint = locate(name, revision=None, name=name, download=download)
+        if _is_gguf(checkpoint.file):
+            checkpoint = fetch_weights(checkpoint, name=name, download=download)
+    file = checkpoint.file
+    return checkpoint.folder / file if file is not None and _is_gguf(file) else checkpoint.folder
 
 
 def _is_gguf(file: str | None) -> bool:

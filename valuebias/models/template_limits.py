@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from importlib import metadata
 from typing import Any
 
-__all__ = ["TemplateLimitError", "watch"]
+__all__ = ["TemplateLimitError", "limit_rendering"]
 
 _SECONDS = 1.0
 """Seconds of processor time per conversation; the slowest real template takes milliseconds."""
@@ -65,7 +65,7 @@ _PROBE = "{# valuebias: do limits hold? #}{{ messages | length }}"
 _held: set[type] = set()
 
 
-def watch(source: str, tokenizer: Any) -> None:
+def limit_rendering(source: str, tokenizer: Any) -> None:
     """Have transformers render a template with limits: in code that counts what it does."""
     from transformers.utils import chat_template_utils as module
 

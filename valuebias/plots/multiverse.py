@@ -80,9 +80,10 @@ def plot_multiverse(many: Multiverse) -> Figure:
         above.set_title(drawable(f"{head['name']}, {head['category']}", 80))
         tidy_axes(below, grid=None)
         for k, (name, value) in enumerate(labels):
-            here = rows[name].to_numpy() == value
+            with_value = rows[name].to_numpy() == value
             below.axhline(-k, color=FAINT, linewidth=0.5, zorder=0)
-            below.scatter(x[here], np.full(here.sum(), -k), s=7, marker="s", color=colour[here])
+            ys = np.full(with_value.sum(), -k)
+            below.scatter(x[with_value], ys, s=7, marker="s", color=colour[with_value])
         below.set_yticks(
             [-k for k in range(len(labels))],
             [drawable(f"{name}: {value}", 34) for name, value in labels],

@@ -56,22 +56,22 @@ def plot_words(fit: Posterior) -> Figure:
     palette = {name: shifted[name] for name in names} | {_SEVERAL: GREY}
     first, second = table.attrs["pair"]
     ordered = table.sort_values("mean")
-    sides = {
+    tables = {
         f"Valued more by {drawable(second, 15)}": ordered[ordered["mean"] < 0].head(_EACH_WAY),
         f"Valued more by {drawable(first, 15)}": ordered[ordered["mean"] > 0][::-1].head(_EACH_WAY),
     }
-    n_rows = max(1, *(len(rows) for rows in sides.values()))
+    n_rows = max(1, *(len(rows) for rows in tables.values()))
     unit = describe(fit.settings["outcome"]).unit
     with drawn(7.2, 1.35 + 0.2 * n_rows) as figure:
         panels = figure.subplots(1, 2)
-        for axes, (title, rows) in zip(panels, sides.items(), strict=True):
+        for axes, (title, rows) in zip(panels, tables.items(), strict=True):
             _panel(axes, rows, palette)
             axes.set_title(title, loc="left" if axes is panels[0] else "right")
             axes.set_xlabel(f"difference ({unit}), {INTERVAL:.0%} interval")
             axes.set_ylim(-n_rows + 0.3, 0.7)
         _same_reach(panels[0], panels[1])
         units = sampled_units(fit.problem.components.names)
-        wrong = false_signs(pd.concat(sides.values()), fit.contrast_draws[..., 0].size)
+        wrong = false_signs(pd.concat(tables.values()), fit.contrast_draws[..., 0].size)
         framing = under(str(fit.contrast_draws["framing"].to_numpy()[0]))
         where = f"; {drawable(at, 40)}" if at else ""
         note = f"{framing}; intervals generalise over {units}; {wrong}{where}"

@@ -48,7 +48,7 @@ class Said:
     speaks: bool = False  # whether the sentence before was about the fit
     row: str = ""  # of a table, its own text
     under: str = ""  # the heading it stands under, and the caption of its table
-    told: str = ""  # the sentence before, where this one says "it" of what that is about
+    antecedent: str = ""  # the sentence before, where this one says "it" of what that is about
     subject: str = ""  # the last sentence that named levels, where this one names none
 
     def of(self, variable: str) -> frozenset[str]:
@@ -79,7 +79,7 @@ class Reader:
 
     def _mentions(self, text: str) -> tuple[tuple[int, int, str], ...]:
         tokens = [(m.start(), m.end(), m[0].lower()) for m in TOKEN.finditer(text)]
-        found, i = [], 0
+        mentions, i = [], 0
         while i < len(tokens):
             step = 1
             for parts, name in self.first.get(tokens[i][2], ()):
@@ -93,13 +93,13 @@ class Reader:
                     continue
                 if written == "A" and not text[:start].strip() and _ARTICLE.match(text, start):
                     continue
-                found.append((start, end, name))
+                mentions.append((start, end, name))
                 step = len(parts)
                 break
             i += step
         for form in self.numbered:
-            found += [(*m.span("level"), m["level"]) for m in form.finditer(text)]
-        return tuple(sorted({*found}))
+            mentions += [(*m.span("level"), m["level"]) for m in form.finditer(text)]
+        return tuple(sorted({*mentions}))
 
     def read(self, passage: Passage, before: Said) -> Said:
         """Read what a passage is about, with what it leaves unsaid taken from before."""
@@ -135,8 +135,8 @@ class Reader:
                     levels[variable] = set(named)
                     order |= {pair for pair in before.order if set(pair) <= named}
         text = passage.text.lower()
-        found = {m[1] for m in _FRAMED.finditer(_DIRECTION.sub(" ", text))}
-        framings = frozenset(f for f in self.framings if f.split(",")[0] in found)
+        framed = {m[1] for m in _FRAMED.finditer(_DIRECTION.sub(" ", text))}
+        framings = frozenset(f for f in self.framings if f.split(",")[0] in framed)
         if not framings:
             framings = before.framings if goes_on else frozenset(self.framings[:1])
         heading = heading.lower()
@@ -151,7 +151,7 @@ class Reader:
             spans,
             speaks=before.speaks,
             row=text if passage.header else "",
-            told=before.text if goes_on and _IT.search(text) and not passage.header else "",
+            antecedent=before.text if goes_on and _IT.search(text) and not passage.header else "",
             subject="" if named_here or not goes_on else before.subject or before.text,
         )
 

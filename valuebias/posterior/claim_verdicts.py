@@ -11,9 +11,17 @@ import numpy as np
 
 from valuebias._core.manuscripts import Passage, WrittenNumber
 from valuebias.posterior.claim_chances import bound_chance, chance, holds, nearest
+from valuebias.posterior.claim_cues import (
+    COUNTED,
+    CUES,
+    LABELLED,
+    NOUNS,
+    OUT_OF_REACH,
+    chance_columns,
+)
 from valuebias.posterior.claim_own import OwnWords, no_claims
 from valuebias.posterior.claim_quantities import Quantity, names_of, quantities
-from valuebias.posterior.claim_sentences import SPEAKS, TOKEN, Reader, Said, direction, says
+from valuebias.posterior.claim_sentences import SPEAKS, TOKEN, Reader, Said, says
 from valuebias.posterior.posterior import Posterior
 from valuebias.posterior.wording import chance_bound
 
@@ -27,63 +35,16 @@ UNCLAIMED = {
     "verdict": NOT_CHECKED, "quantity": "", "value": np.nan, "by_chance": np.nan,
     "remark": "a sentence of the fit's own",
 }  # fmt: skip
-_OUT_OF_REACH = {
-    "what was fitted with other priors, or without some data, is not computed again": re.compile(
-        r"prior sensitivity|sensitivity (?:of|to|analys)|pareto|influence of|left out|leave-one-out"
-        r"|(?:prior|scale)s?\b.{0,40}(?:halved|doubled)|without (?:the |each |one )?(?:model|base)"
-    ),
-    "predictive checks, placebos, audits and multiverses are not computed again": re.compile(
-        r"replicat|predictive (?:check|p\b|densit)|placebo|multiverse|data audit|\belpd\b|\bloo\b"
-    ),
-    "a fit has no p-values or test statistics": re.compile(
-        r"\bp\s?[<=≤]|p-value|permut|welch|bonferroni|degrees of freedom|\b(?:t|df|p) \|"
-        r"|\bt\s?[(=]|the paper's (?:spec|mixed|average)"
-    ),
-    "advice": re.compile(r"\bask for\b"),
-    "a list of works": re.compile(r"^#+ (?:references|bibliography)"),
-}
 _CHANCE_OF = re.compile(r"probab\w*(?:(?!\band\b|\bwith\b|interval)[^,;:(]){0,60}$")
 _LEVEL = re.compile(r"\s?(?:[a-z-]+\s){0,2}(?:interval|CIs?\b|CrIs?\b|HDIs?\b|ETIs?\b|joint)", re.I)
 _ESTIMATES = ("mean", "median")
 _ENDS = {"lower": ("lower", "lower_joint"), "upper": ("upper", "upper_joint")}
 _SIGNED = {*_ESTIMATES, "lower", "upper", "lower_joint", "upper_joint"}
-# What a word before a number says that the number is; the last that fits counts.
-_CUES = {
-    ("rhat",): r"r-?hat",
-    ("ess_bulk", "ess_tail"): r"effective|\bess\b",
-    ("detectable",): r"would have been found|detect",
-    ("rope", "rope_sd"): r"\brope\b|practical|outcome['’]s sd",
-    ("wrong_signs",): r"false|wrong",
-    ("lower", "upper", "lower_joint", "upper_joint"):
-        r"interval|credible|confidence|\bcr?is?\b|\bhdi",
-    ("p",): r"probab|\bp\s?[(>]|chance|certain|\bodds",
-    ("sd",): r"standard (?:deviation|error)|\bsds? (?:of|is|was|=)|\bsds?$|\bsd\[|posterior sd",
-    ("prior",): r"\bpriors?\b|normal\(|\blkj\(",
-    ("seed",): r"\bseed",
-    ("mean", "median"): r"\bleans?\b|differ|\bgap|\bmean|median|averag|estimat|effect|slope"
-                        r"|contrast|correlat|spread|further|\bthan\b|−",
-}  # fmt: skip
-_CUE = {columns: re.compile(form) for columns, form in _CUES.items()}
 _DIFFER = re.compile(r"differ|\bgap")
 _WINDOW, _SHORT, _MOST_LEVELS, _MOST_KEPT = 60, 20, 6, 200
 _HALF, _CHANCY = 0.5 + 1e-6, 0.25
 _REMEMBERED = 6  # sentences
 _LIMIT = re.compile(r"should be at (?:most|least)|at (?:most|least) \S+ wanted|\band \S+ more")
-_NOUNS = {
-    "model": "models?|rms?|lms?|checkpoints?", "prompt": "prompts?|paraphrases?",
-    "word": "words?|terms|items|signs", "category": "categor(?:y|ies)", "family": "famil(?:y|ies)",
-    "base": "bases?", "chain": "chains?", "draw": "draws?|iterations|samples",
-    "tuning": "tun(?:ing|e)|warm-?up", "transition": "transitions", "divergence": "diverge[a-z]*",
-    "score": "scores|cells|ratings|observations", "missing": "missing",
-    "difference": "differences|joint intervals", "level": "levels",
-}  # fmt: skip
-_NOUN = "|".join(f"(?P<{noun}>{forms})" for noun, forms in _NOUNS.items())
-_COUNTED = re.compile(
-    r"[\s-]{1,2}(?:of\s)?(?:(?!(?:sd|ranks?|units?|for|in|over|and|than|under|after|on|with|is|are"
-    r"|was|to|or|if|as|at|by|means?)\b)[A-Za-z'’/_-]+\d*\s){0,3}?(?:"
-    + _NOUN + r")\b", re.IGNORECASE)  # fmt: skip
-_LABELLED = re.compile(
-    r"\b(?:" + _NOUN + r")(?:\s?[|=:]\s?|\sof\s)$", re.IGNORECASE)  # fmt: skip
 _OF = re.compile(r"\sof\s")
 _PART = re.compile(r"\b(?:first|largest|top|other|those|these|further|only|about|least|most)\s+$")
 _PART_AFTER = re.compile(r"\s+(?:of|with|that|whose|above|below|which|differ)\b")
@@ -102,7 +63,7 @@ class Judge:
         factors = fit.problem.crossing.design.variables
         named = {name for f in factors if f.categorical for name in (f.expression, *f.names)}
         self.reader = Reader(self.kinds, self.framings, named)
-        self.own = OwnWords(fit)
+        self.own_words = OwnWords(fit)
         self.known: dict[float, tuple[list[Quantity], dict[str, list[Quantity]]]] = {}
         self.meant: dict[Any, list[Quantity]] = {}
         self.others: dict[Any, list[tuple[str, str, float]]] = {}
@@ -128,14 +89,14 @@ class Judge:
             unread = []
             caption = f" {before.text}" if passage.header else ""
             said = replace(self.reader.read(passage, before), under=heading + caption)
-            near, own = 0, None
+            near, is_own = 0, None
             for number in passage.numbers:
                 if (level := self._level(passage, number)) is not None:
                     said = replace(said, prob=level)
                 row = self._row(passage, number, said, near)
                 if row["verdict"] in (*FAULTS, NOT_FOUND):
-                    own = self.own.hold(passage) if own is None else own
-                    row |= UNCLAIMED if own else {}
+                    is_own = self.own_words.hold(passage) if is_own is None else is_own
+                    row |= UNCLAIMED if is_own else {}
                 near = near if row["verdict"] == NOT_CHECKED else number.end
                 yield row
             before = self.reader.after(passage, said, before)
@@ -172,7 +133,7 @@ class Judge:
             said.framings,
             said.prob,
             said.text,
-            said.told,
+            said.antecedent,
             said.subject,
         )
         if key not in self.meant:
@@ -203,7 +164,7 @@ class Judge:
         over = said.of("category")
         if q.over and over and not {q.over[0], *q.over[1:]} & over:
             return False
-        return not q.asks or says(q.asks, text) or says(q.asks, said.told)
+        return not q.asks or says(q.asks, text) or says(q.asks, said.antecedent)
 
     def _is_of_difference(self, said: Said, mentioned: frozenset[str]) -> bool:
         """Tell whether a sentence that names no level goes on about a difference."""
@@ -259,7 +220,7 @@ class Judge:
             return "the probability of an interval"
         if _LIMIT.search(passage.text[max(number.start - 20, 0) : number.end + 10].lower()):
             return "a limit"
-        for why, form in _OUT_OF_REACH.items():
+        for why, form in OUT_OF_REACH.items():
             if says(form, said.text) or says(form, said.under):
                 return why
         for why, form in self.no_claims.items():
@@ -277,9 +238,9 @@ class Judge:
         """Return what a whole number counts, and whose they are."""
         if number.percent or number.signed or number.side or number.unit < 1:
             return "", frozenset()
-        match = _COUNTED.match(passage.text, number.end)
+        match = COUNTED.match(passage.text, number.end)
         if not match:
-            match = _LABELLED.search(passage.text[max(number.start - 20, 0) : number.start])
+            match = LABELLED.search(passage.text[max(number.start - 20, 0) : number.start])
             if match:
                 return str(match.lastgroup), frozenset()
         owners = frozenset(
@@ -292,26 +253,26 @@ class Judge:
         of = _OF.match(passage.text, number.end)
         near = {name for start, _, name in said.spans if of and 0 <= start - of.end() < 3}
         if near:
-            nouns = [n for n, forms in _NOUNS.items() if re.search(rf"\b(?:{forms})\b", said.text)]
+            nouns = [n for n, forms in NOUNS.items() if re.search(rf"\b(?:{forms})\b", said.text)]
             return (nouns[0] if nouns else "model"), frozenset(near)
         return "", frozenset()
 
     def _columns(self, number: WrittenNumber, said: Said, before: str, heading: str) -> set[str]:
         """Return the columns that a number can stand in, by the words around it."""
-        cues = [columns for columns, form in _CUE.items() if says(form, heading)]
+        cues = [columns for columns, form in CUES.items() if says(form, heading)]
         if not cues and number.percent:
-            cues = [("p",)] if says(_CUE["p",], said.text) or number.relation else []
+            cues = [("p",)] if says(CUES["p",], said.text) or number.relation else []
         if number.percent and not heading and (sign := _SIGN_WITH.search(before)):
             return {f"p_{sign[1]}"}
         if not cues:
             ends = [(max(m.end() for m in form.finditer(before)), columns)
-                    for columns, form in _CUE.items() if form.search(before)]  # fmt: skip
+                    for columns, form in CUES.items() if form.search(before)]  # fmt: skip
             # The probability of a difference is a probability.
             of_what = _CHANCE_OF.search(before)
             cues = [("p",)] if of_what else [max(ends)[1]] if ends else []
             cues += [("p",)] if "verdict" in before else []
         if not cues:
-            cues = [columns for columns, form in _CUE.items() if says(form, said.text)]
+            cues = [columns for columns, form in CUES.items() if says(form, said.text)]
         columns = {column for cue in cues for column in cue}
         if number.text[0] == "±":
             columns = {"rope", "rope_sd", "sd"}
@@ -322,7 +283,7 @@ class Judge:
         if says("would (?:have been|be) found|detectable", said.text):
             columns |= {"detectable"}
         if "p" in columns:
-            columns |= _chances(heading or said.text)
+            columns |= chance_columns(heading or said.text)
         if number.percent:
             columns = {name for name in columns if name.startswith(("p_", "rank_", "power"))}
         return columns - {"p"}
@@ -342,32 +303,32 @@ class Judge:
         if number.relation:
             true = holds(target, number.relation, x)
             k = nearest(target, x, true if true.any() else None)
-            found = _described(values[k])
+            described = _described(values[k])
             worth = bound_chance(target, number)
-            return found | ({"verdict": FOLLOWS, "by_chance": worth} if true.any()
+            return described | ({"verdict": FOLLOWS, "by_chance": worth} if true.any()
                             else {"verdict": WRONG})  # fmt: skip
         off = np.abs(target - x) / unit
         # Of several that are equal the first, which the sentence names most closely.
         k = int((off <= _HALF).argmax()) if off.min() <= _HALF else int(off.argmin())
-        found = _described(values[k])
+        described = _described(values[k])
         if off[k] <= _HALF:
-            return found | {"verdict": FOLLOWS, "by_chance": chance(target, number)}
+            return described | {"verdict": FOLLOWS, "by_chance": chance(target, number)}
         whole = bool(columns) and next(iter(columns)).startswith("n ")
         if off[k] <= 1 + _HALF and not whole and "seed" not in columns:
-            return found | {"verdict": ROUNDED}
+            return described | {"verdict": ROUNDED}
         signed = np.array([column in _SIGNED for _, column, _ in values])
         turned = np.where(signed, np.abs(-target - x) / unit, np.inf)
         if turned.min() <= _HALF:
             return _described(values[int((turned <= _HALF).argmax())]) | {"verdict": SIGN}
         other = None if whole else self._of_else(number, columns, said.prob)
         if other is not None:
-            instead = f"where {found['quantity']} is {found['value']:.6g}"
+            instead = f"where {described['quantity']} is {described['value']:.6g}"
             return _described(other) | {"verdict": ELSE, "remark": instead}
         before, after = passage.text[: number.start][-20:], passage.text[number.end :][:40]
         part = _PART.search(before.lower()) or _PART_AFTER.search(after)
         if whole and part and x < known.max():
-            return found | {"verdict": NOT_FOUND, "remark": "it may count some of them"}
-        return found | {"verdict": WRONG}
+            return described | {"verdict": NOT_FOUND, "remark": "it may count some of them"}
+        return described | {"verdict": WRONG}
 
     def _of_else(
         self, number: WrittenNumber, columns: set[str], prob: float
@@ -385,25 +346,6 @@ class Judge:
             return None
         away = np.abs(known - number.value) / number.unit
         return others[int(away.argmin())] if away.min() <= _HALF else None
-
-
-def _chances(text: str) -> set[str]:
-    """Return the columns of the probability that a sentence, or the head of a column, means."""
-    asked = says("certain|or more|little doubt", text)
-    out = {"p_limit"} if asked and not says("is (?:positive|negative)", text) else set()
-    if says(r"rope|equivalence|too small|within ±|within \d", text):
-        out |= {"p_rope", "p_outside"} if says("outside|beyond", text) else {"p_rope"}
-    if says("rank|furthest|first|least", text):
-        out |= {f"rank_{k}" for k in range(1, 30)}
-    if says("would have been found|detect|power", text):
-        out |= {"power"}
-    said = direction(text)
-    if says("positive|above|greater|>", said) and "negative" not in said:
-        return out | {"p_positive"}
-    if says("negative|below|less|<", said) and "positive" not in said:
-        return out | {"p_negative"}
-    # Under a heading of its own, the region is not a direction.
-    return out if "in rope" in text and len(text) < _SHORT else out | {"p_direction"}
 
 
 def _of_row(meant: list[Quantity], said: Said) -> list[Quantity]:

@@ -13,7 +13,7 @@ from valuebias.analysis.design.grammar import check_expression
 from valuebias.errors import ValueBiasError, did_you_mean, shown
 from valuebias.posterior.estimates import read_statement
 
-__all__ = ["DECIDED", "check_decision", "in_words"]
+__all__ = ["DECIDED", "check_decision", "judge_decision"]
 
 _ESTIMATES = ("mean", "median", "lower", "upper")
 _CHANCES = ("p_direction", "p_rope", "p_positive")
@@ -64,7 +64,7 @@ def check_decision(decision: object) -> None:
             )
 
 
-def in_words(decision: str, values: Mapping[str, float]) -> str:
+def judge_decision(decision: str, values: Mapping[str, float]) -> str:
     """Say whether a result meets a rule."""
     result = pd.DataFrame([values])
     met = True
@@ -83,7 +83,7 @@ def _parts(decision: str) -> list[str]:
 
 def _gap(left: str, right: str, results: pd.DataFrame) -> NDArray[np.float64]:
     """Return the left side less the right one for each result."""
-    sides = []
+    computed = []
     for side in (left, right):
         values, learnt = compute(side, results)
         if learnt or values.shape[1] != 1:
@@ -92,9 +92,9 @@ def _gap(left: str, right: str, results: pd.DataFrame) -> NDArray[np.float64]:
                 "learns from several rows, where there is one result; use arithmetic, "
                 f"{_EXAMPLE}."
             )
-        sides.append(values[:, 0])
+        computed.append(values[:, 0])
     with np.errstate(all="ignore"):
-        return np.asarray(sides[0] - sides[1], dtype=np.float64)
+        return np.asarray(computed[0] - computed[1], dtype=np.float64)
 
 
 def _possible_results() -> pd.DataFrame:

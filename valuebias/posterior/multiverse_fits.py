@@ -134,10 +134,10 @@ class Task:
         )
 
     def _row(self, spec: Mapping[str, str], fit: Posterior) -> dict[str, Any]:
-        found = _find(fit, self.estimand or {})
-        if isinstance(found, str):
-            return self._empty(spec) | {"error": OTHER + found}
-        fit, at = found
+        chosen = _find(fit, self.estimand or {})
+        if isinstance(chosen, str):
+            return self._empty(spec) | {"error": OTHER + chosen}
+        fit, at = chosen
         scale = float(fit.problem.crossing.scale)
         head = fit.contrasts(prob=_PROB, rope=_ROPE * scale).iloc[at]
         numbers = {name: float(head[name]) for name in NUMBERS if name != "positive"}

@@ -59,20 +59,20 @@ def check_writable(folder: Path | None) -> None:
     if folder is None:
         return
     with explain_os_errors(folder, kept=False):
-        there = folder.absolute()
-        while not os.path.lexists(there):
-            there = there.parent
-        if not there.is_dir():
+        existing = folder.absolute()
+        while not os.path.lexists(existing):
+            existing = existing.parent
+        if not existing.is_dir():
             raise ValueBiasError(
-                f"{str(there)!r} is not a folder, so that no results can be kept in "
+                f"{str(existing)!r} is not a folder, so that no results can be kept in "
                 f"{str(folder)!r}. Give out= the path of a folder, or of one to be made."
             )
-        missing = folder.absolute().relative_to(there).parts
-        for path in (folder, *(there / name for name in missing)):
+        missing = folder.absolute().relative_to(existing).parts
+        for path in (folder, *(existing / name for name in missing)):
             # What is not there yet may have a name that is too long.
             with suppress(FileNotFoundError):
                 os.stat(path)
-        probe(there / (missing[0] if missing else _RECORD))
+        probe(existing / (missing[0] if missing else _RECORD))
 
 
 def create(
@@ -127,10 +127,10 @@ def check_alike(folder: Path | None, known: Mapping[str, Any], about: Mapping[st
     """Refuse to mix results of different data or questions."""
     other = [name for name in about if known[name] != about[name]]
     if other:
-        own = ", or leave seed= out to go on with its own" if other == ["seed"] else ""
+        advice = ", or leave seed= out to go on with its own" if other == ["seed"] else ""
         raise ValueBiasError(
             f"{str(folder)!r} holds a multiverse with other {' and '.join(other)}; name "
-            f"another folder{own}."
+            f"another folder{advice}."
         )
 
 

@@ -103,7 +103,7 @@ def describe_model(fit: Posterior, name: str, *, prob: float) -> OneModel:
     spaced = v[np.linspace(0, len(v) - 1, min(_DRAWS, len(v))).astype(int)]
     new = NewModel(crossing, known, spaced, weights, sign, others.tolist(), leans)
     above = [new.above(leans[at], int(m)) for m in others]
-    told = [share for share in above if share is not None]
+    shares = [share for share in above if share is not None]
     return OneModel(
         name=name,
         family=str(families[at]),
@@ -116,7 +116,7 @@ def describe_model(fit: Posterior, name: str, *, prob: float) -> OneModel:
         beside=f"the other models of {families[at]}" if len(kin) else "all other models",
         without_it=without,
         beyond_family=None if alone else new.above(leans[at], at),
-        beyond_all=float(np.mean(told)) if told else None,
+        beyond_all=float(np.mean(shares)) if shares else None,
     )
 
 

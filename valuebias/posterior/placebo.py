@@ -79,7 +79,7 @@ class Placebo:
         how = f", matched in {' and '.join(self.matched)}," if self.matched else ""
         verb = "is" if self.p <= 0.05 else "is not"
         at_least = _as_far(self.random, self.difference)
-        told, where = self._what()
+        result, where = self._what()
         few_splits = ""
         if self.n_splits < _FEW_SPLITS:
             few_splits = (
@@ -88,7 +88,7 @@ class Placebo:
             )
         return visible_lines(
             f"Of {len(self.random):,} random splits of the words into groups of these sizes{how} "
-            f"{at_least:,} {told}{where} (p = {self.p:.2g}): "
+            f"{at_least:,} {result}{where} (p = {self.p:.2g}): "
             f"the {self.form} {verb} larger than that of two arbitrary groups of words.{few_splits}"
         )
 

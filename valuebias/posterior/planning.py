@@ -275,8 +275,8 @@ def _variances(components: Components, like: Posterior | None) -> tuple[Array, A
     # Where no two models share a base, its effect is a part of theirs.
     for level in ("category", "word"):
         if f"base_{level}" in sds and f"base_{level}" not in components:
-            own, base = sds[f"model_{level}"], sds.pop(f"base_{level}")
-            sds[f"model_{level}"] = np.sqrt(own**2 + base**2)
+            model_sd, base = sds[f"model_{level}"], sds.pop(f"base_{level}")
+            sds[f"model_{level}"] = np.sqrt(model_sd**2 + base**2)
     n_draws = len(next(iter(sds.values())))
     nothing = np.full((n_draws, components.n_framings), _NOTHING)
     sd = np.stack(
@@ -345,10 +345,10 @@ def _default_effect(like: Posterior | None) -> float:
     # Of several pairs the one in front is chosen, by the user or as the largest.
     if len(rows) == 1 or (len(rows) and families.iloc[0]):
         return float(rows["mean"].iloc[0])
-    found = "compares no two families" if rows.empty else "has several pairs of families"
+    problem = "compares no two families" if rows.empty else "has several pairs of families"
     front = f"{table['estimand'].iloc[0]} of {table['name'].iloc[0]}"
     raise ValueBiasError(
-        f"the fit {found}, and in front of it is the {front}, so that it does not say which "
+        f"the fit {problem}, and in front of it is the {front}, so that it does not say which "
         "difference to plan for; give effect=, such as 0.1, in units of its outcome."
     )
 

@@ -22,7 +22,7 @@ from valuebias.analysis.estimands.weights import Contrast, category_contrasts, s
 from valuebias.analysis.notes import Note, as_records
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, shown
-from valuebias.posterior.decisions import DECIDED, check_decision, in_words
+from valuebias.posterior.decisions import DECIDED, check_decision, judge_decision
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -209,7 +209,7 @@ def judge(fit: Posterior) -> str:
     on = (
         f" judged on {question['name']} in {question['category']} as registered," if departs else ""
     )
-    return f"The registered rule, {rule},{on} {in_words(rule, values)}."
+    return f"The registered rule, {rule},{on} {judge_decision(rule, values)}."
 
 
 def _front_departs(fit: Posterior) -> list[str]:

@@ -636,10 +636,10 @@ def _difference(
 def _check_models(models: Any, design: ModelDesign, formula: str) -> pd.DataFrame:
     """Check the table of models to predict."""
     if not isinstance(models, pd.DataFrame) or not len(models):
-        found = "one without rows" if isinstance(models, pd.DataFrame) else type(models).__name__
+        given = "one without rows" if isinstance(models, pd.DataFrame) else type(models).__name__
         raise ValueBiasError(
             "models must be a DataFrame with one row per model and its coordinates as columns, "
-            f"found {found}."
+            f"found {given}."
         )
     needed = dict.fromkeys(name for f in design.variables for name in sorted(f.names))
     missing = [name for name in needed if name not in models.columns]

@@ -62,7 +62,7 @@ def write_groups(
         with atomic_path(target) as part, part.open("wb") as file:
             file.writelines(file_bytes(content.getbuffer()))
         return target
-    from valuebias._core.zarr_folder import SummedFolder
+    from valuebias._core.summed_zarr import SummedFolder
 
     with atomic_path(target) as part:
         store = SummedFolder(part)
@@ -139,7 +139,7 @@ def _read(source: Path) -> xr.DataTree:
                     file.visititems(_touch)
                 with xr.open_datatree(handle, engine="h5netcdf") as tree:
                     return tree.load()
-        from valuebias._core.zarr_folder import CheckedFolder
+        from valuebias._core.summed_zarr import CheckedFolder
 
         check_zarr(source)
         store: Any = CheckedFolder(source)

@@ -17,8 +17,8 @@ import numpy as np
 
 from valuebias._core.arrays import Floats
 from valuebias._core.disk import explain_os_errors, write_bytes
+from valuebias._core.summed_zarr import note
 from valuebias._core.sums import DamagedError, sum_of
-from valuebias._core.zarr_folder import note
 from valuebias._core.zarr_records import OWNER, marked, metadata_of, owners
 from valuebias.errors import ValueBiasWarning, few
 from valuebias.scoring.request import Block, blocks

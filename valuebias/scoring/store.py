@@ -31,9 +31,9 @@ from valuebias._core.folder_names import check_apart, folder_of
 from valuebias._core.locks import only_one
 from valuebias._core.opening.zarr_folders import check_zarr
 from valuebias._core.provenance import record
+from valuebias._core.summed_zarr import commit, damage, files_of, note, open_checked
 from valuebias._core.sums import SUM, DamagedError, json_sum, sealed
 from valuebias._core.text import without_nul
-from valuebias._core.zarr_folder import commit, damage, files_of, note, open_checked
 from valuebias._core.zarr_records import RECORD, metadata_of
 from valuebias.errors import ValueBiasError, ValueBiasWarning, few, shown
 from valuebias.io.files import escape_texts, unescape_texts

@@ -10,8 +10,8 @@ import xarray as xr
 
 from valuebias._core.atomic import restore
 from valuebias._core.opening.zarr_folders import check_zarr
+from valuebias._core.summed_zarr import open_checked
 from valuebias._core.sums import DamagedError
-from valuebias._core.zarr_folder import open_checked
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.io.files import unescape_texts
 from valuebias.scoring.model_scores import ModelScores

@@ -39,23 +39,23 @@ def check_format(path: Path) -> None:
     Copied under another name it is as good as before, which "damaged" would not tell.
     """
     named = path.suffix.lower()
-    found = _found(path)
-    if named not in _NOUNS or found in (None, named) or (named in _TEXT and found in _TEXT):
+    actual = _format_of(path)
+    if named not in _NOUNS or actual in (None, named) or (named in _TEXT and actual in _TEXT):
         return
-    if found in _NOUNS:
-        packed = found in PACKED and named in _TEXT
-        expected = repr(path.name + found if packed else path.with_suffix(found).name)
+    if actual in _NOUNS:
+        packed = actual in PACKED and named in _TEXT
+        expected = repr(path.name + actual if packed else path.with_suffix(actual).name)
         advice = f"It was renamed or copied under another name: call it {expected} again."
-        noun = _NOUNS[found]
+        noun = _NOUNS[actual]
     else:
         advice = "Give the path of what valuebias.write or a fit's save made."
-        noun = f"a {found}"
+        noun = f"a {actual}"
     raise ValueBiasError(
         f"The name of {str(path)!r} says {_NOUNS[named]}, but it is {noun}. {advice}"
     )
 
 
-def _found(path: Path) -> str | None:
+def _format_of(path: Path) -> str | None:
     """Give the suffix of the format, ``"folder"`` or ``"file"``; None where nothing tells."""
     if path.is_dir():
         # One that is called so may have lost these.

@@ -156,10 +156,10 @@ def _arrays(root: Path, name: str, folder: str) -> list[_Array]:
             gathered = {}
         for key, value in gathered.items():
             array = _array(value, f"{folder}/{key}", root)
-            own = "" if key.endswith(".zarray") else "zarr.json"
+            file = "" if key.endswith(".zarray") else "zarr.json"
             # Whether what this package gathered is there, the sums say.
             if array is not None and OURS not in document:
-                _require_there(root, Path(folder, key, own))
+                _require_there(root, Path(folder, key, file))
         document_array = (
             None if name.rpartition("/")[2] == _GATHERED else _array(document, folder, root)
         )

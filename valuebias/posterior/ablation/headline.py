@@ -18,7 +18,7 @@ from valuebias.posterior.wording import chance
 if TYPE_CHECKING:
     from valuebias.posterior.ablation.result import AblationPosterior
 
-__all__ = ["ablation_headline", "in_words"]
+__all__ = ["ablation_headline", "estimate_text"]
 
 
 def ablation_headline(fit: AblationPosterior) -> Headline:
@@ -54,15 +54,15 @@ def _gap(fit: AblationPosterior, pair: tuple[str, str], source: str) -> tuple[pd
         how = f"extrapolated for {who}" if who else "interpolated"
         return row, (
             f"{' and '.join(pair)} have no number of pairs of {source} in common: after {where}, "
-            f"{subject} is {how}, at {in_words(row, fit.unit)}."
+            f"{subject} is {how}, at {estimate_text(row, fit.unit)}."
         )
     if max(most.values()) == n_pairs:
-        return row, f"After {where}, {subject} is {in_words(row, fit.unit)}."
+        return row, f"After {where}, {subject} is {estimate_text(row, fit.unit)}."
     more, less = sorted(pair, key=lambda family: -most[family])
     return row, (
         f"After {where}, the most that both families were trained on, {subject} is "
-        f"{in_words(row, fit.unit)}. {more} was trained on up to {_count(most[more])}; there the "
-        f"gap is extrapolated for {less}, not measured."
+        f"{estimate_text(row, fit.unit)}. {more} was trained on up to {_count(most[more])}; there "
+        f"the gap is extrapolated for {less}, not measured."
     )
 
 
@@ -76,8 +76,8 @@ def _change(fit: AblationPosterior, pair: tuple[str, str], source: str) -> list[
     measured = row["support"] == SUPPORT[0]
     how = "" if measured else f" ({row['support']})"
     sentences = [
-        f"At {_count(row['smallest'])} pairs it was {in_words(was, fit.unit)}; up to "
-        f"{_count(row['largest'])}{how} it changes by {in_words(row, fit.unit)} for every "
+        f"At {_count(row['smallest'])} pairs it was {estimate_text(was, fit.unit)}; up to "
+        f"{_count(row['largest'])}{how} it changes by {estimate_text(row, fit.unit)} for every "
         f"doubling, and shrinks with probability {_chance(fit, row['p_shrinks'])}."
     ]
     half = rope_of(fit)
@@ -103,14 +103,14 @@ def _chance(fit: AblationPosterior, p: float) -> str:
     return chance(float(p), float(np.prod(fit.curves.coefficient.shape[:2])))
 
 
-def in_words(row: pd.Series, unit: str) -> str:
+def estimate_text(row: pd.Series, unit: str) -> str:
     """Write an estimate with its interval.
 
     Examples
     --------
-    >>> in_words(pd.Series({"mean": -1e-5, "lower": -0.0045, "upper": 0.0044}), "SD")
+    >>> estimate_text(pd.Series({"mean": -1e-5, "lower": -0.0045, "upper": 0.0044}), "SD")
     '+0.0000 SD (90% interval −0.0045 to +0.0044)'
-    >>> in_words(pd.Series({"mean": 0.041, "lower": 0.0, "upper": 0.0712}), "SD")
+    >>> estimate_text(pd.Series({"mean": 0.041, "lower": 0.0, "upper": 0.0712}), "SD")
     '+0.04 SD (90% interval +0.00 to +0.07)'
     """
     largest = max(abs(row["lower"]), abs(row["upper"]))
