@@ -47,6 +47,7 @@ def test_a_saved_fit_gives_the_same_answers(
     for name in fit.tree.children:
         xr.testing.assert_equal(loaded.tree[name].to_dataset(), fit.tree[name].to_dataset())
     pd.testing.assert_frame_equal(loaded.contrasts(), fit.contrasts())
+    pd.testing.assert_frame_equal(loaded.models(), fit.models())
     pd.testing.assert_frame_equal(loaded.words(), fit.words())
     pd.testing.assert_frame_equal(loaded.draws(), fit.draws())
     assert loaded.loo(draws=5).elpd == fit.loo(draws=5).elpd

@@ -46,6 +46,7 @@ Array = NDArray[np.float64]
 
 CERTAIN = 0.995
 """Least probability of direction at which the sign of a word's difference is called certain."""
+_MODEL_COORDS = ("family", "base", "stage", "n_params")
 
 
 class Posterior(Questions):
@@ -323,8 +324,11 @@ class Posterior(Questions):
         of_models = (table["form"] == LEAN) & (table["variable"] == MODEL)
         leans = table[of_models].drop(columns="estimand")
         coords = model_table(self.data)
-        coords = coords.drop(columns=coords.columns.intersection(leans.columns))
-        return leans.join(coords, on="name").reset_index(drop=True)
+        # Zarr keeps no order; a saved fit's table is the same.
+        first = [name for name in _MODEL_COORDS if name in coords]
+        others = sorted({*coords.columns} - {*first})
+        kept = [name for name in (*first, *others) if name not in leans]
+        return leans.join(coords[kept], on="name").reset_index(drop=True)
 
     def diagnostics(self) -> Diagnostics:
         """Judge whether the chains converged.
