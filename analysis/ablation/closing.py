@@ -107,9 +107,9 @@ def closing_row(at: Array, *, smallest: float, largest: float, prob: float) -> d
     }
 
 
-def departure_rows(quantities: list[float], gap: Array, *, prob: float) -> pd.DataFrame:
+def departure_rows(n_pairs: list[float], gap: Array, *, prob: float) -> pd.DataFrame:
     """Summarise how far a gap (draw, quantity) departs from a straight line over doublings."""
-    x = np.log2(np.asarray(quantities, dtype=float))
+    x = np.log2(np.asarray(n_pairs, dtype=float))
     line = np.stack([np.ones_like(x), x], axis=1)
     straight = gap @ (line @ np.linalg.pinv(line)).T
     off = gap - straight
@@ -118,12 +118,12 @@ def departure_rows(quantities: list[float], gap: Array, *, prob: float) -> pd.Da
     if len(x) > 3:
         # The level is fitted, too, which takes a degree of freedom.
         lines = [
-            np.stack([np.ones_like(x), np.minimum(x, c)], axis=1) for c in levels_of(quantities).at
+            np.stack([np.ones_like(x), np.minimum(x, c)], axis=1) for c in levels_of(n_pairs).at
         ]
         levelled = max(_tail(gap, columns, len(x) - 3) for columns in lines)
     return pd.DataFrame(
         {
-            "n_pairs": quantities,
+            "n_pairs": n_pairs,
             "gap": gap.mean(axis=0),
             "straight": straight.mean(axis=0),
             "mean": off.mean(axis=0),

@@ -112,7 +112,7 @@ class Curves:
             end = self.ends(source, [n_pairs]).assign(family=family)
             return np.asarray(self.coefficient @ average_rows(self.design, end)[0, 0])
         pair = next(k for k, pair in enumerate(self.pairs) if family in pair)
-        return self.levelled.lean[pair, ..., self._places([family], source, [n_pairs])[0]]
+        return self.levelled.lean[pair, ..., self._indices([family], source, [n_pairs])[0]]
 
     def gap(self, pair: tuple[str, str], cells: pd.DataFrame) -> Array:
         """Draws of the gap between two families in cells of source, n_pairs and progress.
@@ -150,9 +150,9 @@ class Curves:
         """Mean design rows of a family in cells of source, n_pairs and progress; (cell, column)."""
         return np.asarray(average_rows(self.design, cells.assign(family=family))[0])
 
-    def ends(self, source: str, quantities: Sequence[float] | Array) -> pd.DataFrame:
+    def ends(self, source: str, n_pairs: Sequence[float] | Array) -> pd.DataFrame:
         """Cells at the end of runs on a source."""
-        return pd.DataFrame({"source": source, "n_pairs": quantities, "progress": 1.0})
+        return pd.DataFrame({"source": source, "n_pairs": n_pairs, "progress": 1.0})
 
     def steps(self) -> pd.DataFrame:
         """Every source, n_pairs and step at hand, with its progress and the runs of each family."""
@@ -203,16 +203,16 @@ class Curves:
         """Draws of the gap at the end of training that no curve ties together, by quantity."""
         if self.free is None:
             raise ValueBiasError("these curves have no free leans.")
-        quantities = self.shared(pair, source)
-        first, second = (self._places([family], source, quantities) for family in pair)
-        return quantities, self.free[:, first] - self.free[:, second]
+        n_pairs = self.shared(pair, source)
+        first, second = (self._indices([family], source, n_pairs) for family in pair)
+        return n_pairs, self.free[:, first] - self.free[:, second]
 
-    def _places(self, families: list[str], source: str, quantities: list[float]) -> list[int]:
+    def _indices(self, families: list[str], source: str, n_pairs: list[float]) -> list[int]:
         """Where some cells are among `cells`."""
         if self.cells is None:
             raise ValueBiasError("these curves have no cells.")
         keys = list(self.cells[["family", "source", "n_pairs"]].itertuples(index=False, name=None))
-        return [keys.index((family, source, n)) for family in families for n in quantities]
+        return [keys.index((family, source, n)) for family in families for n in n_pairs]
 
 
 def sources_of(models: pd.DataFrame) -> list[str]:

@@ -68,7 +68,7 @@ class Levels:
         return np.asarray(np.exp2(np.where(chosen < len(self.at) - 1, self.at[chosen], beyond)))
 
 
-def levels_of(quantities: list[float]) -> Levels:
+def levels_of(n_pairs: list[float]) -> Levels:
     """Lay out where the change may stop.
 
     With the doublings of the range as the unit, it has stopped after t of them with probability
@@ -82,7 +82,7 @@ def levels_of(quantities: list[float]) -> Levels:
     >>> np.exp(levels.log_prior).round(2)
     array([0.29, 0.07, 0.06, 0.05, 0.52])
     """
-    x = np.log2(np.asarray(quantities, dtype=float))
+    x = np.log2(np.asarray(n_pairs, dtype=float))
     width = x[-1] - x[0]
     # A stop before the second number is a jump between the first two, wherever it is.
     between = np.stack([(x[1:-1] + x[2:]) / 2, x[2:]], axis=1).ravel()

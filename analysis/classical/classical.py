@@ -304,7 +304,7 @@ def classical(
         ),
         welch=welch_tests(medians),
         family_permutation=labels,
-        messages=(*_remarks(medians), *messages, *excuse, *unpermuted),
+        messages=(*_notes(medians), *messages, *excuse, *unpermuted),
         n_permutations=n_permutations,
         seed=seed,
         ranks=medians,
@@ -318,7 +318,7 @@ def _check_numbers(n_permutations: int, seed: int) -> None:
             raise ValueBiasError(f"{name}={value!r}; expected a whole number from {least} up.")
 
 
-def _remarks(medians: MedianRanks) -> Iterator[str]:
+def _notes(medians: MedianRanks) -> Iterator[str]:
     gaps = int(np.isnan(medians.values).sum())
     if gaps:
         yield (

@@ -248,10 +248,10 @@ def _random_intercept(medians: MedianRanks, cells: CellMeans, effects: FixedEffe
     """
     ratio, complaints = _statsmodels_ratio(medians, cells, effects)
     variances = shared_intercept(cells, effects, start=ratio)
-    return replace(variances, messages=_remarks(variances, ratio, complaints))
+    return replace(variances, messages=_messages(variances, ratio, complaints))
 
 
-def _remarks(variances: Variances, ratio: float, complaints: list[str]) -> tuple[str, ...]:
+def _messages(variances: Variances, ratio: float, complaints: list[str]) -> tuple[str, ...]:
     """Make the messages on a random intercept from statsmodels' ratio and warnings."""
     if variances.singular:
         return (

@@ -48,7 +48,7 @@ def check_formula(formula: str) -> None:
             f"the formula has {len(formula):,} characters, of {_LENGTH:,} at most: "
             f"{_short(formula)!r}. Name fewer terms."
         )
-    _refuse_comment(f"formula {_short(formula)!r}", formula)
+    _check_no_comment(f"formula {_short(formula)!r}", formula)
     try:
         tree = DefaultFormulaParser().get_ast(formula)
     except (FormulaicError, SyntaxError):
@@ -79,7 +79,7 @@ def read_expression(expression: str) -> tuple[ast.expr, dict[str, str]]:
             f"the term {_short(expression)!r} has {len(expression):,} characters, of {_LENGTH:,} "
             "at most."
         )
-    _refuse_comment(f"term {_short(expression)!r}", expression)
+    _check_no_comment(f"term {_short(expression)!r}", expression)
     quoted = dict(_quoted(expression))
     plain = expression
     for stand_in, name in quoted.items():
@@ -97,7 +97,7 @@ def read_expression(expression: str) -> tuple[ast.expr, dict[str, str]]:
     return tree, quoted
 
 
-def _refuse_comment(what: str, text: str) -> None:
+def _check_no_comment(what: str, text: str) -> None:
     """Refuse the sign after which Python reads nothing, while the whole text is the name."""
     if "#" in _QUOTED.sub("", text):
         raise ValueBiasError(

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from valuebias.backends.gguf.facts import MORE, head_dim, one, refused
 from valuebias.backends.gguf.files import Contents
+from valuebias.backends.gguf.layers import MORE, head_dim, one, refused
 from valuebias.backends.gguf.rope import rope_parameters
 
 __all__ = ["ARCHS", "Arch"]
@@ -51,7 +51,7 @@ class Arch:
     # The entries that may hold what is added to variances, of which the first counts, ...
     eps: tuple[str, ...] = _RMS
     eps_field: str = "rms_norm_eps"  # ... and its field.
-    # Further ones, of which :data:`valuebias.backends.gguf.facts.MORE` makes something.
+    # Further ones, of which :data:`valuebias.backends.gguf.layers.MORE` makes something.
     entries: str = ""
     head_dim: bool = True  # whether the configuration has a field for the size of heads
     # Whether positions turn whole heads, or may turn a part of them; empty without rotation.

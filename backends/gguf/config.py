@@ -15,8 +15,8 @@ from typing import Any
 from valuebias._core.foreign import reading
 from valuebias.backends.gguf import archs as gguf_archs
 from valuebias.backends.gguf import rope as gguf_rope
-from valuebias.backends.gguf.facts import refused
 from valuebias.backends.gguf.files import Contents, read_gguf
+from valuebias.backends.gguf.layers import refused
 from valuebias.errors import ValueBiasError
 
 __all__ = ["VERSION", "gguf_config"]

@@ -246,8 +246,8 @@ def check_sizes(path: Path) -> None:
         head.order = ">" if version & 0xFFFF == 0 else "<"
         head.offset = 8
         n_tensors, n_entries = head.number("Q"), head.number("Q")
-        head.demand(n_tensors, _TENSOR, "tensors")
-        head.demand(n_entries, _ENTRY, "entries")
+        head.check_room(n_tensors, _TENSOR, "tensors")
+        head.check_room(n_entries, _ENTRY, "entries")
         for _ in range(n_entries):
             head.text()
             head.value(head.number("I"), depth=0)
@@ -279,7 +279,7 @@ class _Head:
             raise ValueError(f"it says {size:,} bytes where {self.size - self.offset:,} are left")
         self.offset += size
 
-    def demand(self, count: int, least: int, noun: str) -> None:
+    def check_room(self, count: int, least: int, noun: str) -> None:
         if count * least > self.size - self.offset:
             raise ValueError(f"it says {count:,} {noun}, more than there is room for")
 
@@ -296,7 +296,7 @@ class _Head:
             if kind in _SCALARS:
                 self.skip(_SCALARS[kind] * count)
                 return
-            self.demand(count, 8, "entries of an array")
+            self.check_room(count, 8, "entries of an array")
             for _ in range(count):
                 self.value(kind, depth=1)
         else:

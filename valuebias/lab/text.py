@@ -190,10 +190,10 @@ def _kinds(count: int, rng: np.random.Generator) -> list[Row]:
 
 
 def _fillers(count: int, rng: np.random.Generator) -> list[Row]:
-    places = [rng.integers(len(slot), size=count) for slot in FILLER]
+    indices = [rng.integers(len(slot), size=count) for slot in FILLER]
     texts = [
         " ".join(s[i] for s, i in zip(FILLER, row, strict=True))
-        for row in zip(*places, strict=True)
+        for row in zip(*indices, strict=True)
     ]
     return [("filler", "", "", (text,), ("",)) for text in texts]
 

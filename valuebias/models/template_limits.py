@@ -60,7 +60,7 @@ class _Budget:
 
 
 _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
-_watched: dict[str, Any] = {}
+_limited: dict[str, Any] = {}
 _PROBE = "{# valuebias: do limits hold? #}{{ messages | length }}"
 _held: set[type] = set()
 
@@ -77,12 +77,12 @@ def limit_rendering(source: str, tokenizer: Any) -> None:
     compile_template = getattr(chat_template_utils, "_compile_jinja_template", None)
     if compile_template is None:
         raise _unbounded()
-    if source not in _watched:
+    if source not in _limited:
         environment = _environment(compile_template("").environment, len(source))
         template = environment.from_string(source)
         template.root_render_func = _with_budget(template.root_render_func)
-        _watched[source] = template
-    if not hasattr(compile_template, "watched"):
+        _limited[source] = template
+    if not hasattr(compile_template, "limited"):
         chat_template_utils._compile_jinja_template = _instead(compile_template)
     if type(tokenizer) not in _held:
         _check_held(tokenizer, compile_template(""))
@@ -100,7 +100,7 @@ def _check_held(tokenizer: Any, compiled: Any) -> None:
         return iter(render(*args, **kwargs))
 
     template.root_render_func = _with_budget(noted)
-    _watched[_PROBE] = template
+    _limited[_PROBE] = template
     tokenizer.apply_chat_template(
         [[{"role": "user", "content": "?"}]], chat_template=_PROBE, tokenize=False
     )
@@ -120,10 +120,10 @@ def _instead(compile_template: Callable[[str], Any]) -> Callable[[str], Any]:
 
     @functools.wraps(compile_template)
     def limited(chat_template: str) -> Any:
-        template = _watched.get(chat_template)
+        template = _limited.get(chat_template)
         return compile_template(chat_template) if template is None else template
 
-    limited.watched = True  # type: ignore[attr-defined]
+    limited.limited = True  # type: ignore[attr-defined]
     return limited
 
 

@@ -38,8 +38,8 @@ def chance(values: Any, number: WrittenNumber) -> float:
     """Return the share of numbers of that sign, size and precision that equal one of the values."""
     low, high = _grid(number)
     same = np.abs(values[(values >= 0) == (number.value >= 0)])
-    places = np.unique(np.round(same / number.unit))
-    inside = (places * number.unit >= low * (1 - 1e-9)) & (places * number.unit < high * (1 - 1e-9))
+    rounded = np.unique(np.round(same / number.unit)) * number.unit
+    inside = (rounded >= low * (1 - 1e-9)) & (rounded < high * (1 - 1e-9))
     return float(min(inside.sum() / max(round((high - low) / number.unit), 1), 1.0))
 
 

@@ -73,15 +73,16 @@ def _differences(inputs: ReportInputs, name: str, table: pd.DataFrame, caption: 
 
 
 def _ranks(inputs: ReportInputs, ranks: pd.DataFrame) -> Table:
-    places = [name for name in ranks.columns if name.startswith("rank_")]
+    rank_columns = [name for name in ranks.columns if name.startswith("rank_")]
     columns = (
         Column("name", "level"),
         *([Column("category", "categories")] if ranks["category"].nunique() > 1 else []),
         Column("mean_rank", "mean rank", number(2)),
-        *(chance_column(name, f"P({name.replace('_', ' ')})") for name in places),
+        *(chance_column(name, f"P({name.replace('_', ' ')})") for name in rank_columns),
     )
     caption = (
         f"Ranks of the levels by their lean, {under(inputs.framing)}: the probability that each is "
         "first (leans furthest), second, and so on."
     )
-    return Table("ranks", caption, ranks, columns, with_chance(ranks, inputs.effective, *places))
+    shown = with_chance(ranks, inputs.effective, *rank_columns)
+    return Table("ranks", caption, ranks, columns, shown)

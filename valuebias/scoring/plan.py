@@ -216,7 +216,7 @@ def plan(
         batch_tokens=batch_tokens,
     )
     engine = get_backend(backend)
-    budget = batch_tokens or _option(engine, "batch_tokens")
+    tokens = batch_tokens or _option(engine, "batch_tokens")
     device = _option(engine, "device") or engine.devices()[0]
     efficiency = _EFFICIENCY.get(device.partition(":")[0], 0.5)
     speeds: dict[str, float] = {}
@@ -238,7 +238,7 @@ def plan(
         if resolved.source.file is None and (resolved.source.folder / _ADAPTER).is_file():
             said.append(_BESIDE)
         lines += [f"{model.name!r}: {line}" for line in said]
-        counts = _count(request, engine, tokenizer, resolved.model_config, budget or _BATCH_TOKENS)
+        counts = _count(request, engine, tokenizer, resolved.model_config, tokens or _BATCH_TOKENS)
         if model.dtype not in speeds:
             speeds[model.dtype] = matmul_speed(device, model.dtype)
         reached = speeds[model.dtype] * efficiency
@@ -251,7 +251,7 @@ def plan(
         f"Time: assumes {efficiency:.0%} of the speed of matrix products that was just measured "
         f"({measured}), and leaves out downloads and loading."
     )
-    if budget is None:
+    if tokens is None:
         lines.append(f"Packs: a backend chooses their size; {_BATCH_TOKENS} tokens are assumed.")
     if request.words is None:
         lines.append(
@@ -262,7 +262,7 @@ def plan(
             f"The backend {engine.name!r} computes each conversation whole; nothing is shared."
         )
     lines += filter(None, [nothing_known(bases)])
-    headline = _headline(request, engine, device, budget or _BATCH_TOKENS)
+    headline = _headline(request, engine, device, tokens or _BATCH_TOKENS)
     return ScoringPlan(headline, table, tuple(lines))
 
 

@@ -111,16 +111,16 @@ def fit_head(
             "optimum. Give a penalty above 0, or more pairs than features."
         )
     differences /= scale
-    centring: Floats | None = None
+    centering: Floats | None = None
     if center_rewards_coefficient:
-        centring = np.zeros((len(scale), len(scale)))
+        centering = np.zeros((len(scale), len(scale)))
         for start_row in range(0, len(first), _BLOCK):
             rows = slice(start_row, start_row + _BLOCK)
             block = np.add(first[rows], second[rows], dtype=np.float64)[:, active] / scale
-            centring += block.T @ block
-        centring *= center_rewards_coefficient / len(first)
+            centering += block.T @ block
+        centering *= center_rewards_coefficient / len(first)
     penalties = np.full(len(scale), strength) if standardise else strength / scale**2
-    problem = Problem(differences, penalties, centring)
+    problem = Problem(differences, penalties, centering)
     solved, n_iterations, gradient_norm = solve(
         problem, _start(start, first.shape[1])[active] * scale
     )

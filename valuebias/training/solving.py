@@ -33,12 +33,12 @@ class Problem:
     differences: Doubles
     penalty: Doubles  # (d,): of the square of each weight; half of it, over n, is added
     # (d, d): half the curvature of the term that pulls the two rewards' sum to zero.
-    centring: Doubles | None
+    centering: Doubles | None
 
     @property
     def is_free(self) -> bool:
         """Whether nothing but the data bounds the weights."""
-        return self.centring is None and not self.penalty.any()
+        return self.centering is None and not self.penalty.any()
 
     def value_and_gradient(self, weights: Doubles) -> tuple[float, Doubles]:
         """Give the objective and its gradient.
@@ -55,8 +55,8 @@ class Problem:
             )
         value = float(np.logaddexp(0, -margins).mean() + self.penalty @ weights**2 / (2 * n))
         gradient = self.penalty * weights / n - self.differences.T @ _expit(-margins) / n
-        if self.centring is not None:
-            pull = self.centring @ weights
+        if self.centering is not None:
+            pull = self.centering @ weights
             value += float(weights @ pull)
             gradient += 2 * pull
         return value, gradient
@@ -72,8 +72,8 @@ class Problem:
         n = len(self.differences)
         seen = self.differences.T @ (spread * (self.differences @ direction))
         product: Doubles = (seen + self.penalty * direction) / n
-        if self.centring is not None:
-            product += 2 * (self.centring @ direction)
+        if self.centering is not None:
+            product += 2 * (self.centering @ direction)
         return product
 
     def hessian(self, weights: Doubles, *, every: int = 1, least: float = 0.0) -> Doubles:
@@ -89,7 +89,7 @@ class Problem:
             matrix += block.T @ block
         matrix /= len(rows)
         matrix[np.diag_indices_from(matrix)] += self.penalty / len(self.differences)
-        return matrix if self.centring is None else matrix + 2 * self.centring
+        return matrix if self.centering is None else matrix + 2 * self.centering
 
 
 def solve(problem: Problem, start: Doubles) -> tuple[Doubles, int, float]:

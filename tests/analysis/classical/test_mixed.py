@@ -212,10 +212,10 @@ def test_a_variance_of_zero_is_said_and_leaves_least_squares(three_families):
 
 def test_statsmodels_stopping_short_is_said():
     found = reml.Variances(np.full((2, 2), 4.0), 2.0, singular=False)
-    assert mixed._remarks(found, 2.001, ["no matter"]) == ()
-    (message,) = mixed._remarks(found, 0.5, ["Gradient optimization failed", "singular"])
+    assert mixed._messages(found, 2.001, ["no matter"]) == ()
+    (message,) = mixed._messages(found, 0.5, ["Gradient optimization failed", "singular"])
     assert message.endswith("It said: Gradient optimization failed; singular")
-    assert mixed._remarks(found, 0.5, [])[0].endswith("It said: nothing")
+    assert mixed._messages(found, 0.5, [])[0].endswith("It said: nothing")
 
 
 @pytest.mark.parametrize("size", [0.001, 30, 300])

@@ -97,7 +97,7 @@ def check_zarr(path: Path, *, lazily: Sequence[str] = ()) -> list[str]:
                     f"{str(path)!r} holds {shown(name)}, a chunk of an array without metadata. "
                     "The folder is damaged; get it again from where it was made."
                 )
-    _check_places(path, arrays, sizes, folders)
+    _check_kinds_of_entries(path, arrays, sizes, folders)
     for array in (array for group in arrays.values() for array in group):
         _check_chunks(path, array, total)
     whole = sum(
@@ -320,7 +320,7 @@ def _check_chunks(root: Path, array: _Array, total: int) -> None:
         check_size(unpacked, size, repr(str(root / name)))
 
 
-def _check_places(
+def _check_kinds_of_entries(
     root: Path,
     arrays: Mapping[str, list[_Array]],
     files: Iterable[str],
@@ -334,11 +334,11 @@ def _check_places(
     for name, is_folder in entries:
         for array in _of_chunk(arrays, name):
             inside = name.removeprefix(array.name).strip("/")
-            places = [place for place in re.split("[./]", inside) if place != "c"]
+            indices = [place for place in re.split("[./]", inside) if place != "c"]
             n_dims = max(len(array.shape), 1)
-            if not places or not all(place.isdecimal() for place in places):
+            if not indices or not all(place.isdecimal() for place in indices):
                 continue
-            if len(places) >= n_dims if is_folder else len(places) < n_dims:
+            if len(indices) >= n_dims if is_folder else len(indices) < n_dims:
                 raise RefusedFileError(
                     f"{str(root)!r} holds {shown(name)} as a {'folder' if is_folder else 'file'}, "
                     f"where a {'file' if is_folder else 'folder'} belongs. It is damaged; get it "

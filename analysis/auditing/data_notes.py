@@ -16,10 +16,10 @@ from valuebias.analysis.design.unscored import unscored_notes
 from valuebias.analysis.notes import Note
 from valuebias.errors import few
 
-__all__ = ["consequences"]
+__all__ = ["data_notes"]
 
 
-def consequences(crossing: Crossing) -> list[Note]:
+def data_notes(crossing: Crossing) -> list[Note]:
     """Note what the data at hand cannot tell; empty where there is nothing to note."""
     notes = []
     family = crossing.design.factor("family")
@@ -38,7 +38,7 @@ def consequences(crossing: Crossing) -> list[Note]:
             if every:
                 text += " One model per family cannot carry a claim about families."
             notes.append(Note("one model a family", text))
-    notes += unscored_notes(crossing) + _sharing_consequences(crossing)
+    notes += unscored_notes(crossing) + _sharing_notes(crossing)
     n_models, n_columns = crossing.design.matrix.shape
     if n_models == n_columns:
         notes.append(
@@ -75,7 +75,7 @@ def consequences(crossing: Crossing) -> list[Note]:
     return notes
 
 
-def _sharing_consequences(crossing: Crossing) -> list[Note]:
+def _sharing_notes(crossing: Crossing) -> list[Note]:
     """Note what follows from bases, from pairs that share models, and from checkpoints of a run."""
     models, space = crossing.design.models, crossing.space
     notes = [_dropped(name) for name in space.dropped]
