@@ -330,6 +330,12 @@ MODELS: dict[str, Callable[[], Made]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _same_weights() -> None:
+    """Initialise models alike whatever ran before: some of qwen35 lose five digits of float32."""
+    torch.manual_seed(0)
+
+
 def lively(model: Any, seed: int = 1) -> Any:
     """Move every weight, norms and biases too, so that none can be left out unnoticed."""
     generator = torch.Generator().manual_seed(seed)
