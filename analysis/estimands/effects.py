@@ -103,7 +103,7 @@ def draw_effects(
             sums = _draw_sums(parts, wanted, table.reshape(*table.shape[:-2], 1, -1), rng)
             drawn[:, :, block] = sums.reshape(n_draws, 4, -1, n_framings)
         coefficient[..., j], word_shift[..., j] = drawn[:, 0], drawn[:, 1]
-        inside = np.einsum("ma,skaf->skmf", basis, drawn[:, 2:])
+        inside = _over(basis, drawn[:, 2:], axis=2)
         model[..., j], base[..., j] = inside[:, 0], inside[:, 1]
         for subspace in crossing.space.subspaces:
             if not subspace.size:
@@ -111,7 +111,7 @@ def draw_effects(
             parts = _make_parts(components, v, axis, subspace)
             table = subspace.basis.T @ means
             sums = _draw_sums(parts, [owners, bases], table, rng)
-            outside = np.einsum("mn,sknf->skmf", subspace.basis, sums)
+            outside = _over(subspace.basis, sums, axis=2)
             model[..., j] += outside[:, 0]
             base[..., j] += outside[:, 1]
 
@@ -119,11 +119,16 @@ def draw_effects(
     # Coefficients lie in the design's own span, which the basis may exceed.
     unrotate = np.linalg.pinv(basis.T @ crossing.design.matrix)
     return EffectDraws(
-        coefficient=np.einsum("ab,sbfj->safj", unrotate, coefficient) / root,
-        word_shift=np.einsum("ab,sbfj->safj", unrotate, word_shift) / root,
+        coefficient=_over(unrotate, coefficient, axis=1) / root,
+        word_shift=_over(unrotate, word_shift, axis=1) / root,
         model=model / root,
         base=base / root,
     )
+
+
+def _over(matrix: Array, values: Array, axis: int) -> Array:
+    """Multiply one axis by a matrix: all at once, which is quicker than einsum."""
+    return np.moveaxis(np.tensordot(values, matrix, axes=(axis, 1)), -1, axis)
 
 
 def _owners(components: Components, axis: Axis) -> tuple[list[str], list[str]]:
