@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,7 +21,7 @@ from valuebias.cli.output import (
     stage,
 )
 from valuebias.cli.sources import Kind, KindOfTable, check_writable, load_data
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,14 +194,20 @@ def audit_data(
 
 @lexicons.command("list")
 def list_lexicons(as_json: AsJson = False) -> None:
-    """List the named lexicons."""
-    from valuebias.instruments import lexicon_names
+    """List the lexicons that have a name, those in installed packages among them."""
+    import valuebias
 
+    known = valuebias.lexicons()
     if as_json:
-        print_json(lexicon_names())
-    else:
-        for name in lexicon_names():
-            typer.echo(name)
+        print_json(known.to_dict(orient="records"))
+        return
+    here = known[known["state"] != "to be installed"]
+    rows = [(row.name, row.state, few(row.categories, quote=False)) for row in _rows(here)]
+    print_table(["name", "state", "categories"], rows)
+    lacking = known[known["state"] == "to be installed"]
+    for (source, install), group in lacking.groupby(["source", "install"], sort=False):
+        typer.echo(visible(f"{len(group)} more in {source}, by {install}:"))
+        typer.echo(visible(f"    {', '.join(group['name'])}"))
 
 
 @lexicons.command("show")
@@ -225,6 +232,7 @@ def show_lexicon(
                 "name": lexicon.name,
                 "citation": lexicon.citation,
                 "licence": lexicon.licence,
+                "source": lexicon.source,
                 **{f"{c} ({len(listed)})": " ".join(listed) for c, listed in words.items()},
             }
         )
@@ -255,6 +263,11 @@ def prompts(
             typer.echo(visible(text))
     else:
         print_table(["prompt", "framing", "text"], table[["framing", "text"]].itertuples())
+
+
+def _rows(table: pd.DataFrame) -> Iterator[Any]:
+    """Give the rows of a table with their columns as attributes."""
+    return iter(table.itertuples(index=False, name="Row"))
 
 
 def _by_category(lexicon: Lexicon) -> dict[str, list[str]]:

@@ -9,14 +9,17 @@ import numpy as np
 import pandas as pd
 
 from valuebias._core.foreign import parse_json
+from valuebias._core.opening.limits import check_size
 from valuebias._core.tables import DELIMITERS, parse_csv
 from valuebias.errors import ValueBiasError
 
-__all__ = ["LEFT_OUT", "SUFFIXES", "parse", "table_of"]
+__all__ = ["EMPTY", "LEFT_OUT", "SUFFIXES", "parse", "table_of"]
 
 SUFFIXES = (".csv", ".tsv", ".dic", ".dicx", ".json")
 LEFT_OUT = "left out"
 """Under which a table's attrs have the words of the file that are in no category."""
+EMPTY = "empty"
+"""Under which they have the categories without words, where these may be left out."""
 
 _TERM_COLUMNS = ("word", "term", "dicterm", "entry", "response", "token", "token_decoded", "noun")
 _SINGULAR = {"categories": "category", "words": "word", "terms": "term", "tokens": "token"}
@@ -33,11 +36,13 @@ _CONDITIONAL = re.compile(r"(?:\([^()]*\)|<[^<>]*>)\s*\d+(?:/(\d+))?")
 Pair = tuple[str, str]
 
 
-def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
+def parse(text: str, *, suffix: str, name: str, published: bool = False) -> pd.DataFrame:
     """Parse the text of a word list.
 
     Notes
     -----
+    Of a `published` file, which its reader cannot correct, categories without words are left out.
+
     In a ``.dic`` file, a category that depends on neighbouring words, as in ``(02 134)125/464``,
     counts as the one without them (464): a response is a single word.
 
@@ -57,7 +62,10 @@ def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
         categories, pairs = _dic(text, name)
         return table_of(pairs, categories, name)
     if suffix == ".json":
-        return table_of(_mapped(text, name), (), name)
+        nothing: list[str] = []
+        table = table_of(_mapped(text, name, nothing), (), name)
+        table.attrs[LEFT_OUT] = nothing
+        return table
     if suffix != ".dicx" and (lines := _lines(text)):
         return table_of([(_term(word, name), line[0]) for line in lines for word in line[1:]],
                         [line[0] for line in lines], name)  # fmt: skip
@@ -82,23 +90,27 @@ def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
         raise ValueBiasError(
             f"The word {rows[0][start]!r} of {name!r} is in no category, nor is any other."
         )
-    table = table_of(pairs, categories, name)
-    table.attrs[LEFT_OUT] = uncoded
+    used = {category for _, category in pairs}
+    empty = [category for category in categories if category not in used] if published else []
+    table = table_of(pairs, [c for c in categories if c not in empty], name)
+    table.attrs.update({LEFT_OUT: uncoded, EMPTY: empty})
     return table
 
 
-def _mapped(text: str, name: str) -> list[Pair]:
-    """Read JSON: the words of each category."""
+def _mapped(text: str, name: str, nothing: list[str]) -> list[Pair]:
+    """Read JSON: the words of each category; an empty text is none."""
     content = parse_json(text, repr(name), advice="Correct the file.")
     if not isinstance(content, dict) or not all(isinstance(v, list) for v in content.values()):
         raise ValueBiasError(
             f"{name!r} is JSON of another form than "
             '{"category": ["word", …], …}. Write the words of each category so.'
         )
+    nothing += [word for words in content.values() for word in words if word == ""]
     return [
         (_term(word, name), _category(category, str(word), name))
         for category, words in content.items()
         for word in words
+        if word != ""
     ]
 
 
@@ -148,6 +160,8 @@ def table_of(pairs: Sequence[Pair], categories: Sequence[str], name: str) -> pd.
         _check_term(term, name)
     columns = {c: i for i, c in enumerate(dict.fromkeys([*categories, *(c for _, c in pairs)]))}
     terms = {t: i for i, t in enumerate(dict.fromkeys(t for t, _ in pairs))}
+    # As many categories as words would be a square of them.
+    check_size(len(terms) * len(columns), len(pairs), f"The table of {name!r}")
     marks = np.zeros((len(terms), len(columns)), dtype=bool)
     for term, category in pairs:
         marks[terms[term], columns[category]] = True

@@ -20,8 +20,9 @@ import pandas as pd
 from valuebias._core.checks import check_known
 from valuebias._core.fetch import fetch, registry, released
 from valuebias._core.tables import read_text
-from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
-from valuebias.instruments.formats import LEFT_OUT, parse, table_of
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, few
+from valuebias.instruments.formats import EMPTY, LEFT_OUT, parse, table_of
+from valuebias.instruments.installed import find, is_named, packages
 from valuebias.instruments.terms import continues, plain, warn_unmatchable
 
 __all__ = ["Lexicon", "lexicon", "lexicon_names"]
@@ -49,6 +50,8 @@ class Lexicon:
         Hash of the file, or of the table if there is no file.
     left_out : int
         How many words of the file are in no category; the table lacks them.
+    source : str
+        The package, with its version, that the words were found in; may be empty.
 
     Examples
     --------
@@ -62,6 +65,7 @@ class Lexicon:
     licence: str = ""
     sha256: str = ""
     left_out: int = 0
+    source: str = ""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -206,7 +210,8 @@ class Lexicon:
         Returns
         -------
         dict
-            Entries name, sha256, citation, licence, n_words and categories.
+            Entries name, sha256, citation, licence, n_words and categories; source for words
+            that were found in a package.
 
         Examples
         --------
@@ -220,6 +225,7 @@ class Lexicon:
             "licence": self.licence,
             "n_words": len(self),
             "categories": list(self.categories),
+            **({"source": self.source} if self.source else {}),
         }
 
     def _check(self, category: str) -> None:
@@ -266,9 +272,11 @@ def lexicon(
     source : str, path, Lexicon, DataFrame or mapping, optional
         None: the bundled "agency-communion". A name: see :func:`lexicon_names`; lexicons by others
         are looked up in the folder VALUEBIAS_DATA or else downloaded, and their hash is checked
-        each time. A path: a ``.csv`` with a column ``category`` beside the words, with one column
-        per category beside the words (marked X, 1 or true), or with the words of each category in
-        its column, or with a category and its words a line; a ``.json``, ``{category: [words]}``;
+        each time; ``"package:name"``, as in ``"taters:Personal Values"``, is a list in a package
+        that you have installed, see :func:`valuebias.lexicons`. A path: a ``.csv`` with a column
+        ``category`` beside the words, with one column per category beside the words (marked X, 1
+        or true), or with the words of each category in its column, or with a category and its
+        words a line; a ``.json``, ``{category: [words]}``;
         or a LIWC ``.dic`` or ``.dicx``, wildcards included. A DataFrame: bool, with
         words as its index. A mapping: each category's words.
     name : str, optional
@@ -282,16 +290,17 @@ def lexicon(
     Raises
     ------
     ValueBiasError
-        If the name or the format is unknown, the file cannot be read, has another hash than the
-        released one, or is not available without a network; if a word has no letter, such as
-        ``*``, which would stand for every word.
+        If the name or the format is unknown, its package is not installed, the file cannot be
+        read, has another hash than the released one, or is not available without a network; if a
+        word has no letter, such as ``*``, which would stand for every word.
 
     Warns
     -----
     ValueBiasWarning
         If words can hardly match any text: with a character that is invisible, was lost or is not
         a letter, superfluous spaces, a wildcard anywhere but at the end, or the signs of a regular
-        expression. If a table of marks has words in no category, which are left out.
+        expression. If a table of marks has words in no category, which are left out. If a list in a
+        package has a category without words, which is left out.
 
     Examples
     --------
@@ -323,12 +332,35 @@ def _read(
     if isinstance(source, str) and source in lexicon_names():
         return _named(source, name or source)
     path = Path(source)
+    if isinstance(source, str) and is_named(source) and not os.path.exists(path):
+        return _installed(source, name or source)
     if not os.path.exists(path) and not path.suffix:
-        raise ValueBiasError(
-            f"There is no lexicon or file {os.fspath(source)!r}. "
-            f"{did_you_mean(os.fspath(source), lexicon_names())}"
-        )
+        raise _unknown(os.fspath(source))
     return _from_file(path, name or path.stem)
+
+
+def _unknown(asked: str) -> ValueBiasError:
+    within = [f"{package}:{n}" for package, entry in packages().items() for n in entry["lexicons"]]
+    meant = did_you_mean(asked, within).partition("Known: ")[0].strip()
+    said = (
+        f"There is no lexicon or file {asked!r}. {meant or did_you_mean(asked, lexicon_names())} "
+    )
+    return ValueBiasError(
+        f"{said}All are listed by valuebias.lexicons(), those of packages as 'package:name'.",
+        in_shell=f"{said}All are listed by 'valuebias lexicons list'.",
+    )
+
+
+def _installed(source: str, name: str) -> Lexicon:
+    found = find(source)
+    try:
+        stored = _from_file(found.path, name, published=True)
+    except ValueBiasError as error:
+        raise ValueBiasError(
+            f"The lexicon {source!r} of {found.source} cannot be used: {error} To correct it, copy "
+            "the file, correct the copy, and give that."
+        ) from error
+    return replace(stored, citation=found.citation, licence=found.licence, source=found.source)
 
 
 def _named(known: str, name: str) -> Lexicon:
@@ -346,11 +378,18 @@ def _named(known: str, name: str) -> Lexicon:
     )
 
 
-def _from_file(path: Path, name: str) -> Lexicon:
+def _from_file(path: Path, name: str, *, published: bool = False) -> Lexicon:
     text = read_text(path)
-    table = parse(text, suffix=path.suffix.lower(), name=str(path))
+    table = parse(text, suffix=path.suffix.lower(), name=str(path), published=published)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     left_out = len(table.attrs.pop(LEFT_OUT, ()))
+    if empty := table.attrs.pop(EMPTY, ()):
+        warnings.warn(
+            f"{len(empty)} of {len(empty) + table.shape[1]} categories in the file of the lexicon "
+            f"{name!r} have no words, and are left out: {few(empty)}.",
+            ValueBiasWarning,
+            stacklevel=5,
+        )
     return Lexicon(name=name, table=table, sha256=digest, left_out=left_out)
 
 

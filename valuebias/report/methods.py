@@ -281,9 +281,12 @@ def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Refer
     cited = []
     for part in ("dataset", "lexicon", "prompts"):
         entry = provenance.get(part)
-        citation = entry.get("citation") if isinstance(entry, dict) else None
+        if not isinstance(entry, dict):
+            continue
+        citation = entry.get("citation")
         if citation and "2601.20838" not in str(citation).split(";")[0]:
-            cited.append(Reference(f"{part.capitalize()}: {citation}"))
+            licence = f" Licence: {entry['licence']}" if entry.get("licence") else ""
+            cited.append(Reference(f"{part.capitalize()}: {citation}{licence}"))
     return (_CHRISTIAN, *cited, *(_WORKS[name] for name in used))
 
 
