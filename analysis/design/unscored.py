@@ -80,7 +80,7 @@ def _compared(crossing: Crossing) -> NDArray[np.bool_]:
 
     Only then does it tell how the category compares, (model, framing, category).
     """
-    member = (crossing.membership > 0).astype(np.float32)
+    member = crossing.belongs.astype(np.float32)
     out = np.zeros((crossing.shape[0], len(crossing.framings), member.shape[1]), dtype=bool)
     for m, seen in enumerate(crossing.observed):
         inside = seen.astype(np.float32) @ member

@@ -30,7 +30,6 @@ TAKEN = {
 """The lists that are read with a warning, and what it says."""
 REFUSED = {
     "Empathic Concern": r"has the word '\*'",
-    "Moral Foundations - eMFD": "marked '0.24'",
     "Urban Dictionary Supplements": "two columns called 'social'",
     "Value Lexicon (Wilson)": "two columns called 'Helping_Others'",
 }
@@ -202,3 +201,7 @@ def test_every_published_list_is_read_or_refused_for_a_true_reason(
         assert lex.citation
         assert lex.licence
     assert len(valuebias.lexicon("pyvalues:schwartz-de").categories) == 10
+    emfd = valuebias.lexicon("taters:Moral Foundations - eMFD")
+    assert emfd.weighted
+    assert emfd.table["Care_Score"].between(0, 1).all()
+    assert emfd.table["Care_Sentiment"].min() < 0

@@ -222,8 +222,15 @@ def show_lexicon(
     with stage(f"Loading {name}"):
         lexicon = valuebias.lexicon(name)
     words = _by_category(lexicon)
-    if as_csv:
+    weights = lexicon.table if lexicon.weighted else None
+    if as_csv and weights is not None:
+        rows = ((w, c, weights[c][w]) for c, listed in words.items() for w in listed)
+        print_csv(["word", "category", "weight"], rows)
+    elif as_csv:
         print_csv(["word", "category"], ((w, c) for c, listed in words.items() for w in listed))
+    elif as_json and weights is not None:
+        weighed = {c: {w: weights[c][w] for w in listed} for c, listed in words.items()}
+        print_json({**lexicon.about(), "words": weighed})
     elif as_json:
         print_json({**lexicon.about(), "words": words})
     else:
@@ -272,7 +279,9 @@ def _rows(table: pd.DataFrame) -> Iterator[Any]:
 
 def _by_category(lexicon: Lexicon) -> dict[str, list[str]]:
     table = lexicon.table
-    return {str(c): [str(w) for w in table.index[table[c]]] for c in lexicon.categories}
+    return {
+        str(c): [str(w) for w in table.index[table[c].astype(bool)]] for c in lexicon.categories
+    }
 
 
 def _megabytes(size: int | None, url: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from valuebias.instruments.lexicons import Lexicon, lexicon, lexicon_names
+from valuebias.instruments.lexicons import lexicon, lexicon_names
+from valuebias.instruments.members import Lexicon
 from valuebias.instruments.prompts import Factorial, PromptSet, prompts
 
 __all__ = ["Factorial", "Lexicon", "PromptSet", "lexicon", "lexicon_names", "prompts"]

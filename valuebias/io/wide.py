@@ -17,8 +17,8 @@ from valuebias._core.provenance import record
 from valuebias._core.tables import read_table
 from valuebias._core.text import has_surrogate
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.lexicons import lexicon as as_lexicon
+from valuebias.instruments.members import Lexicon
 from valuebias.instruments.prompts import PromptSet
 from valuebias.instruments.prompts import prompts as as_prompts
 from valuebias.io.long_reading import Tables, dataset

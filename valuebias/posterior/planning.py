@@ -377,7 +377,8 @@ def _split_words(n_words: int, like: Posterior | None) -> Mapping[str, int]:
         pair = next(iter(like.categories))
         at = [crossing.categories.index(name) for name in pair if name in crossing.categories]
         if len(at) == 2:
-            first, second = crossing.membership.sum(axis=0)[at]
+            parts = crossing.belongs / crossing.belongs.sum(axis=1, keepdims=True)
+            first, second = parts.sum(axis=0)[at]
             share = float(first / (first + second))
     first = int(np.clip(round(share * n_words), 1, n_words - 1))
     return {"first": first, "second": n_words - first}

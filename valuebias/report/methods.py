@@ -127,11 +127,16 @@ def _data(fit: Posterior) -> str:
         else ""
     )
     read = read_before_end(model_table(fit.data))
+    weighed = (
+        " Words belong to the categories by weights: a lean is the difference of weighted means."
+        if fit.problem.crossing.weighted
+        else ""
+    )
     return (
         f"{sizes['model']} models ({counted}) scored {sizes['response']} words of "
         f"{sizes['category']} categories after {sizes['prompt']} prompts{source}. {missing} "
         "Within each model and prompt the scores were turned into the outcome "
-        f"“{kind.name}” over the words of the lexicon (unit: {kind.units}).{turned}"
+        f"“{kind.name}” over the words of the lexicon (unit: {kind.units}).{turned}{weighed}"
         f"{' ' if read else ''}{read}"
     )
 

@@ -121,7 +121,8 @@ def member_table(ds: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        bool; one row per word, named by the index; one column per category.
+        bool, or float where words have weights; one row per word, named by the index; one column
+        per category.
 
     Examples
     --------
