@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from valuebias._core.text import visible
 from valuebias.cli.output import (
     AsCsv,
     AsJson,
+    complain,
     print_csv,
     print_fields,
     print_json,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["data", "lexicons", "prompts"]
 
-_LEXICON = "agency-communion"
 Out = Annotated[Path, typer.Option(help="Output file: .nc, .zarr, .parquet or .csv.")]
 
 data = typer.Typer(
@@ -120,8 +119,8 @@ def read_wide(
     lexicon: Annotated[
         str | None,
         typer.Option(
-            help="A named lexicon, or a file.",
-            show_default=f"{_LEXICON}; the categories that a long table has",
+            help="A named lexicon, or a file: which word is in which category.",
+            show_default="the categories that a long table has",
         ),
     ] = None,
     kind: Annotated[Kind, typer.Option(help="What the scores are.")] = "reward",
@@ -141,10 +140,10 @@ def read_wide(
 ) -> None:
     """Read your own scores, one table per model and one column per prompt, into one data file.
 
-    Example: [bold]valuebias data read scores/ --models models.csv --out scores.nc[/bold]
+    Example: [bold]valuebias data read scores/ --models models.csv --lexicon agency-communion
+    --out scores.nc[/bold]
     """
     import valuebias
-    from valuebias.io.own import is_long_table
 
     check_writable(out)
     for path in paths:
@@ -153,22 +152,25 @@ def read_wide(
                 f"{str(path)!r} is not a table of one model. If it holds scores, fit it: "
                 f"valuebias fit {shlex.quote(str(path))}"
             )
-    read = functools.partial(
-        valuebias.read_scores,
-        paths[0] if len(paths) == 1 else paths,
-        models=models,
-        prompts=prompts,
-        kind=kind,
-        partial=partial,
-        decimal=decimal,
-        ignore_case=ignore_case,
-    )
     with stage(f"Reading {len(paths)} path(s)"):
-        is_long = lexicon is None and len(paths) == 1 and is_long_table(paths[0])
-        scores = read(lexicon=None if is_long else lexicon or _LEXICON)
-        if is_long and not scores.sizes["category"]:
-            scores = read(lexicon=_LEXICON)
+        scores = valuebias.read_scores(
+            paths[0] if len(paths) == 1 else paths,
+            models=models,
+            prompts=prompts,
+            lexicon=lexicon,
+            kind=kind,
+            partial=partial,
+            decimal=decimal,
+            ignore_case=ignore_case,
+        )
         valuebias.write(scores, out)
+    if not scores.sizes["category"]:
+        complain(
+            "Warning",
+            "The words are in no category, so that a fit has nothing to compare. Say which lexicon "
+            "they are from: --lexicon agency-communion, or another of 'valuebias lexicons list', "
+            "or a file.",
+        )
     typer.echo(visible(out))
 
 
