@@ -18,12 +18,13 @@ from valuebias.analysis.auditing.checks import Data, Finding
 from valuebias.analysis.auditing.confounding import Estimate, word_imbalances, word_numbers
 from valuebias.analysis.auditing.likeness import Likeness, find_alike, make_units, off_axes
 from valuebias.analysis.auditing.spreads import odd_units, unequal_kinds
-from valuebias.analysis.design.crossing import FRAMINGS, as_design
+from valuebias.analysis.design.crossing import as_design
 from valuebias.analysis.design.grouping import PAIR_COORDS
 from valuebias.analysis.estimands.estimand import CategoryPair
 from valuebias.analysis.estimands.weights import category_contrasts
 from valuebias.analysis.outcome import outcome
 from valuebias.errors import few
+from valuebias.schema.contract import NEUTRAL, SIGNS
 from valuebias.schema.weights import are_marks
 
 __all__ = ["CHECKS", "look"]
@@ -57,7 +58,9 @@ class _Tables:
         values = outcome(xr.DataArray(self.score, dims=("model", "prompt", "response")))
         centred = values - values.mean("response")
         framing = self.ds["framing"].to_numpy().astype(str)
-        groups = [np.flatnonzero(framing == name) for name in FRAMINGS]
+        # Neutral prompts are analysed apart from others.
+        told = [name for name in SIGNS if name in framing] or [NEUTRAL]
+        groups = [np.flatnonzero(framing == name) for name in told]
         return np.stack([centred[:, group].mean("prompt") for group in groups if group.size])
 
     @cached_property

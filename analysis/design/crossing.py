@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.design.formula import ModelDesign
 from valuebias.analysis.design.grouping import Group, ModelSpace, find_groups, make_space
 from valuebias.errors import ValueBiasError
+from valuebias.schema import FRAMINGS
 from valuebias.schema.weights import are_marks
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "word_axes",
 ]
 
-FRAMINGS = ("positive", "negative")
 _RANK = 1e-10
 """Below this part of the largest, a singular value of weights is rounding."""
 
@@ -63,7 +63,8 @@ class Crossing:
     # How models vary, in the span of the formula and outside it, and what they share.
     space: ModelSpace
     framing: NDArray[np.intp]  # (prompt,): index into ``framings``
-    framings: tuple[str, ...]  # the framings present, positive first
+    # The framings present: positive first, then negative; or neutral alone.
+    framings: tuple[str, ...]
     categories: tuple[str, ...]
     # (word, category): what the lexicon says: 0 or 1, or weights.
     loadings: NDArray[np.float64]

@@ -20,7 +20,7 @@ from valuebias.cli.output import (
     print_table,
     stage,
 )
-from valuebias.cli.sources import Kind, KindOfTable, check_writable, load_data
+from valuebias.cli.sources import Kind, KindOfTable, SheetOfBook, check_writable, load_data
 from valuebias.errors import ValueBiasError, few
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ def read_wide(
     ignore_case: Annotated[
         bool, typer.Option("--ignore-case", help="Take 'Love' for the 'love' of the lexicon.")
     ] = False,
+    sheet: SheetOfBook = None,
 ) -> None:
     """Read your own scores, one table per model and one column per prompt, into one data file.
 
@@ -162,6 +163,7 @@ def read_wide(
             partial=partial,
             decimal=decimal,
             ignore_case=ignore_case,
+            sheet=sheet,
         )
         valuebias.write(scores, out)
     if not scores.sizes["category"]:
@@ -180,12 +182,13 @@ def audit_data(
         str, typer.Argument(metavar="DATA", help="A data file, or the name of a data set.")
     ],
     kind: KindOfTable = None,
+    sheet: SheetOfBook = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a data set for problems that would mislead an analysis without breaking it."""
     import valuebias
 
-    findings = valuebias.audit(load_data(source, kind)).findings
+    findings = valuebias.audit(load_data(source, kind, sheet)).findings
     if as_json:
         print_json(findings.to_dict(orient="records"))
     elif len(findings):

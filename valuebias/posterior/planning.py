@@ -27,6 +27,7 @@ from valuebias.errors import ValueBiasError, shown
 from valuebias.posterior.estimates import check_prob
 from valuebias.posterior.headline import LEAST_DOUBT, POWER, detectable
 from valuebias.posterior.posterior import Posterior
+from valuebias.schema.contract import NEUTRAL
 
 __all__ = ["bases_needed", "design", "told_apart"]
 
@@ -242,6 +243,8 @@ def make_plan(design: _Design, like: Posterior | None) -> Plan:
         effects=dict.fromkeys(names, 0.0),
         seed=0,
     )
+    if framings == (NEUTRAL,):
+        scores = scores.assign_coords(framing=("prompt", [NEUTRAL] * scores.sizes["prompt"]))
     # Prompts of one framing are all of it, as in the fit.
     scores = scores.isel(prompt=np.isin(scores["framing"].to_numpy().astype(str), framings))
     prior = None if like is None else like.prior

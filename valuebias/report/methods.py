@@ -150,7 +150,7 @@ def _model(fit: Posterior) -> str:
         "negative ones, halved. "
         if len(framings) == 2
         else f"All prompts are of {framings[0]} framing"
-        f"{'' if framings[0] == 'positive' else ', and the sign of the lean is turned'}. "
+        f"{', and the sign of the lean is turned' if framings[0] == 'negative' else ''}. "
     )
     return (
         f"The outcome was modelled by a Gaussian hierarchy with the formula "

@@ -14,7 +14,7 @@ name                         dims                                   what
 ``n_params``                 model                                  number of parameters, NaN
                                                                     where unknown
 ``text``                     prompt                                 str
-``framing``                  prompt                                 positive or negative
+``framing``                  prompt                                 positive, negative or neutral
 ===========================  =====================================  ===============================
 
 The dims model, prompt, response and category carry their names as unique text. Further coords on
