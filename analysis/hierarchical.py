@@ -24,7 +24,7 @@ from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.design.random_terms import groups_of, split_random
 from valuebias.analysis.design.stored_design import Layout, pack_layout, unpack_layout
 from valuebias.analysis.design.strata import Stratum, make_strata, make_tables
-from valuebias.analysis.design.unscored import check_scored
+from valuebias.analysis.design.unscored import check_framings, check_scored
 from valuebias.analysis.estimands.effects import EffectDraws, draw_effects, make_margins
 from valuebias.analysis.outcome import describe, outcome, words_with_categories
 from valuebias.analysis.sampling.density import PackedStrata, Posterior, pack_strata
@@ -165,6 +165,7 @@ def make_problem(
     groups = layout.groups
     framing, member = prompts["framing"].to_numpy().astype(str), member_table(lexical)
     score = lexical["score"].transpose("model", "prompt", "response").to_numpy()
+    check_framings(framing)
     check_scored(~np.isnan(score), framing, member)
     crossing = make_crossing(
         _upward(lexical, model.outcome),

@@ -272,12 +272,17 @@ def _by_rows(
 
 def words_with_categories(data: xr.Dataset) -> NDArray[np.bool_]:
     """Whether each word is in a category; refuse data in which none is."""
-    inside: NDArray[np.bool_] = data["membership"].any("category").to_numpy()
+    inside: NDArray[np.bool_] = (data["membership"] != 0).any("category").to_numpy()
     if not inside.any():
-        raise ValueBiasError(
+        said = (
             f"None of the {inside.size} words is in a category, so there is nothing to compare. "
-            "Give the lexicon that says of which they are: lexicon= of valuebias.score, "
-            "read_scores or schema.build."
+            "Give the lexicon that says of which they are"
+        )
+        raise ValueBiasError(
+            f"{said}: lexicon= of valuebias.score, read_scores or schema.build, such as "
+            "lexicon='agency-communion'. None is taken unasked.",
+            in_shell=f"{said}: valuebias data read ... --lexicon agency-communion. None is taken "
+            "unasked.",
         )
     return inside
 

@@ -34,6 +34,7 @@ from .instruments import Lexicon as Lexicon
 from .instruments import PromptSet as PromptSet
 from .instruments import lexicon as lexicon
 from .instruments import prompts as prompts
+from .instruments.catalogue import lexicons as lexicons
 from .io import read as read
 from .io import read_scores as read_scores
 from .io import write as write

@@ -115,7 +115,7 @@ def audit(dataset: xr.Dataset) -> Audit:
     """
     breach = _contract(dataset)
     score = dataset["score"].transpose("model", "prompt", "response").to_numpy()
-    inside = dataset["membership"].any("category").to_numpy()
+    inside = (dataset["membership"] != 0).any("category").to_numpy()
     data = Data(dataset, score, inside, score[..., inside] if inside.any() else score)
     findings = {"contract": breach, **{name: check(data) for name, check in checks.CHECKS.items()}}
     findings |= structure_checks.look(data)

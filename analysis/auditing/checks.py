@@ -16,6 +16,7 @@ from valuebias.analysis.auditing.reading import reading_notes
 from valuebias.analysis.design.grouping import shared_models
 from valuebias.errors import few
 from valuebias.schema import model_table
+from valuebias.schema.weights import are_marks
 
 __all__ = ["CHECKS", "Data", "Finding"]
 
@@ -194,20 +195,22 @@ def _outside_lexicon(data: Data) -> Iterator[Finding]:
 
 
 def _several_categories(data: Data) -> Iterator[Finding]:
-    memberships = data.ds["membership"].transpose("response", "category").to_numpy().sum(axis=1)
+    given = data.ds["membership"].transpose("response", "category").to_numpy()
+    memberships = (given != 0).sum(axis=1)
     words = data.names("response")
     several = [word for word, n in zip(words, memberships, strict=True) if n > 1]
     if several:
         yield Finding(
             "note",
             "response",
-            f"{len(several)} words are in more than one category and count in each: "
+            f"{len(several)} words are in more than one category and count in each"
+            f"{'' if are_marks(given.astype(float)) else ', by their weights'}: "
             f"{few(several)}.",
         )
 
 
 def _small_categories(data: Data) -> Iterator[Finding]:
-    sizes = data.ds["membership"].sum("response").to_numpy().tolist()
+    sizes = (data.ds["membership"] != 0).sum("response").to_numpy().tolist()
     for name, size in zip(data.names("category"), sizes, strict=True):
         if size < _SMALL_CATEGORY:
             yield Finding(

@@ -15,6 +15,7 @@ from valuebias.analysis.design.grouping import (
 from valuebias.analysis.design.unscored import unscored_notes
 from valuebias.analysis.notes import Note
 from valuebias.errors import few
+from valuebias.schema.contract import NEUTRAL
 
 __all__ = ["data_notes"]
 
@@ -62,7 +63,16 @@ def data_notes(crossing: Crossing) -> list[Note]:
                     "separated from the rest there.",
                 )
             )
-    if len(crossing.framings) == 1:
+    if crossing.framings == (NEUTRAL,):
+        notes.append(
+            Note(
+                "one framing",
+                "all prompts have neutral framing: they ask for neither good nor bad, so that "
+                "scores do not say what is liked; positive and negative prompts would.",
+                "All prompts are neutral, so that a high score need not be liking.",
+            )
+        )
+    elif len(crossing.framings) == 1:
         notes.append(
             Note(
                 "one framing",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,12 +18,14 @@ from valuebias.analysis.auditing.checks import Data, Finding
 from valuebias.analysis.auditing.confounding import Estimate, word_imbalances, word_numbers
 from valuebias.analysis.auditing.likeness import Likeness, find_alike, make_units, off_axes
 from valuebias.analysis.auditing.spreads import odd_units, unequal_kinds
-from valuebias.analysis.design.crossing import FRAMINGS
+from valuebias.analysis.design.crossing import as_design
 from valuebias.analysis.design.grouping import PAIR_COORDS
 from valuebias.analysis.estimands.estimand import CategoryPair
 from valuebias.analysis.estimands.weights import category_contrasts
 from valuebias.analysis.outcome import outcome
 from valuebias.errors import few
+from valuebias.schema.contract import NEUTRAL, SIGNS
+from valuebias.schema.weights import are_marks
 
 __all__ = ["CHECKS", "look"]
 
@@ -55,7 +58,9 @@ class _Tables:
         values = outcome(xr.DataArray(self.score, dims=("model", "prompt", "response")))
         centred = values - values.mean("response")
         framing = self.ds["framing"].to_numpy().astype(str)
-        groups = [np.flatnonzero(framing == name) for name in FRAMINGS]
+        # Neutral prompts are analysed apart from others.
+        told = [name for name in SIGNS if name in framing] or [NEUTRAL]
+        groups = [np.flatnonzero(framing == name) for name in told]
         return np.stack([centred[:, group].mean("prompt") for group in groups if group.size])
 
     @cached_property
@@ -70,7 +75,8 @@ class _Tables:
         related = set(PAIR_COORDS) <= set(self.ds.coords) or set(_RUN) <= set(self.ds.coords)
         if related or not self.usable:
             return None
-        profiles = off_axes(self.means, self.member.astype(float))
+        member = self.member.astype(float)
+        profiles = off_axes(self.means, member if are_marks(member) else _centred(member))
         if profiles.shape[2] < _LEAST_WORDS:
             return None
         rows = (self.kinds[:, None] == np.arange(len(self.families))).astype(float)
@@ -170,8 +176,11 @@ def _signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
 
 
-def _centred(member: NDArray[np.bool_]) -> Array:
-    weights = member / np.maximum(member.sum(axis=1, keepdims=True), 1)
+def _centred(member: NDArray[Any]) -> Array:
+    # Without a word that is in no category, or a category without words, which come here as well.
+    inside, used = member.any(axis=1), member.any(axis=0)
+    weights = np.zeros(member.shape)
+    weights[np.ix_(inside, used)] = as_design(member[np.ix_(inside, used)].astype(float))
     return np.asarray(weights - weights.mean(axis=0))
 
 

@@ -14,6 +14,7 @@ from scipy import stats
 from valuebias.analysis.classical.frames import from_rows
 from valuebias.analysis.classical.medians import MedianRanks
 from valuebias.analysis.classical.mixed import INTERCEPT, SLOPES, MixedFit
+from valuebias.schema.contract import SIGNS
 
 __all__ = ["LEANS", "leans", "sentence"]
 
@@ -77,9 +78,9 @@ def _by_framing(fit: MixedFit, medians: MedianRanks, a: int, b: int) -> dict[str
         framing: fit.effects.design[:, f * size + b] - fit.effects.design[:, f * size + a]
         for f, framing in enumerate(medians.framings)
     }
-    signs = {"positive": 1.0, "negative": -1.0}
-    signed = np.mean([signs[framing] * weights for framing, weights in by_framing.items()], axis=0)
-    return {"signed": signed, **by_framing}
+    signed = [SIGNS[name] * weights for name, weights in by_framing.items() if name in SIGNS]
+    # Neutral prompts say nothing of liking, and stand under their own name.
+    return {**({"signed": np.mean(signed, axis=0)} if signed else {}), **by_framing}
 
 
 def sentence(row: pd.Series[Any], ranks: MedianRanks) -> str:

@@ -14,6 +14,7 @@ from valuebias.analysis.classical.frames import from_rows
 from valuebias.analysis.outcome import outcome
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.schema import FRAMINGS
+from valuebias.schema.weights import are_marks
 
 __all__ = ["MedianRanks", "median_ranks"]
 
@@ -106,6 +107,13 @@ def median_ranks(dataset: xr.Dataset, *, contrast: tuple[str, str] | None = None
     (4, 4, 2)
     """
     members = dataset["membership"].transpose("response", "category").to_numpy()
+    if not are_marks(members.astype(float)):
+        raise ValueBiasError(
+            "The paper's analysis takes medians over words that are in a category or are not, and "
+            "these words have weights. Say from which weight on a word belongs: "
+            "valuebias.lexicon(..., threshold=0.5), or of this dataset "
+            "dataset.assign(membership=dataset['membership'] >= 0.5)."
+        )
     names = [str(name) for name in dataset["category"].to_numpy()]
     keep = _kept(names, contrast)
     empty = [names[c] for c in keep if not members[:, c].any()]

@@ -22,6 +22,7 @@ from valuebias.analysis.classical.frames import from_rows
 from valuebias.analysis.classical.medians import MedianRanks
 from valuebias.analysis.design.grouping import known_bases
 from valuebias.schema import model_table
+from valuebias.schema.contract import SIGNS
 
 __all__ = ["bases_of", "family_permutations"]
 
@@ -35,7 +36,6 @@ _NEVER = f"no p below {_LEVEL:g} is possible"
 _ALIKE = "models share bases"
 # Sums in another order differ by rounding, and count as equal.
 _ROUNDING = 1e-9
-_SIGNS = {"positive": 1.0, "negative": -1.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +148,9 @@ def _leans(medians: MedianRanks) -> Iterator[tuple[str, dict[str, Array]]]:
     for a, b in combinations(range(len(medians.categories)), 2):
         by_prompt = medians.values[..., b] - medians.values[..., a]
         by_framing = {level: _mean(by_prompt[:, framing == level]) for level in medians.framings}
-        signed = np.mean([_SIGNS[level] * lean for level, lean in by_framing.items()], axis=0)
+        signed = [SIGNS[level] * lean for level, lean in by_framing.items() if level in SIGNS]
         category = f"{medians.categories[a]} − {medians.categories[b]}"
-        yield category, {"signed": signed, **by_framing}
+        yield category, {**({"signed": np.mean(signed, axis=0)} if signed else {}), **by_framing}
 
 
 def _of_units(lean: Array, units: tuple[NDArray[np.intp], ...]) -> Array:

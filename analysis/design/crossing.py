@@ -18,10 +18,22 @@ from numpy.typing import NDArray
 from valuebias.analysis.design.formula import ModelDesign
 from valuebias.analysis.design.grouping import Group, ModelSpace, find_groups, make_space
 from valuebias.errors import ValueBiasError
+from valuebias.schema import FRAMINGS
+from valuebias.schema.weights import are_marks
 
-__all__ = ["FRAMINGS", "REST", "Axis", "Crossing", "centre", "make_crossing", "word_axes"]
+__all__ = [
+    "FRAMINGS",
+    "REST",
+    "Axis",
+    "Crossing",
+    "as_design",
+    "centre",
+    "make_crossing",
+    "word_axes",
+]
 
-FRAMINGS = ("positive", "negative")
+_RANK = 1e-10
+"""Below this part of the largest, a singular value of weights is rounding."""
 
 
 class Axis(NamedTuple):
@@ -51,10 +63,13 @@ class Crossing:
     # How models vary, in the span of the formula and outside it, and what they share.
     space: ModelSpace
     framing: NDArray[np.intp]  # (prompt,): index into ``framings``
-    framings: tuple[str, ...]  # the framings present, positive first
+    # The framings present: positive first, then negative; or neutral alone.
+    framings: tuple[str, ...]
     categories: tuple[str, ...]
+    # (word, category): what the lexicon says: 0 or 1, or weights.
+    loadings: NDArray[np.float64]
     # (word, category): each word's membership, rows summing to one (a word in two categories counts
-    # half in each).
+    # half in each); of weights see `as_design`.
     membership: NDArray[np.float64]
     # (word, covariate): centred and scaled over the words; no columns where the words have no
     # formula.
@@ -74,6 +89,16 @@ class Crossing:
         """Numbers of models, prompts and words."""
         n_models, n_prompts, n_words = self.y.shape
         return n_models, n_prompts, n_words
+
+    @property
+    def belongs(self) -> NDArray[np.bool_]:
+        """Whether a word is in a category, with whatever weight; (word, category)."""
+        return np.asarray(self.loadings != 0)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether words belong to categories more or less."""
+        return not are_marks(self.loadings)
 
     @property
     def complete(self) -> bool:
@@ -154,8 +179,8 @@ def make_crossing(
     """
     observed = np.isfinite(outcome)
     y = centre(outcome, observed)
-    weights = membership.to_numpy(dtype=float)
-    weights = weights / weights.sum(axis=1, keepdims=True)
+    loadings = membership.to_numpy(dtype=float)
+    weights = as_design(loadings)
     described, names = _standardised(covariates, len(weights))
     basis, axes = word_axes(weights, membership, described, names)
     present = tuple(f for f in FRAMINGS if (framing == f).any())
@@ -176,6 +201,7 @@ def make_crossing(
         framing=index,
         framings=present,
         categories=tuple(map(str, membership.columns)),
+        loadings=loadings,
         membership=weights,
         covariates=described,
         covariate_names=names,
@@ -186,6 +212,23 @@ def make_crossing(
         prompts=prompts,
         words=membership.index,
     )
+
+
+def as_design(loadings: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the memberships that effects of categories are effects of; (word, category).
+
+    Of words that belong or do not, each one's are parts of one. Of weights, they are those by which
+    the least squares that the model is about are the categories' weighted means: their
+    pseudo-inverse holds the weights, each category's summing to one. For words with one category
+    each of weight 1 both are the same.
+    """
+    if are_marks(loadings):
+        return np.asarray(loadings / loadings.sum(axis=1, keepdims=True))
+    means = loadings / np.abs(loadings).sum(axis=0)
+    contrasts = means - means.mean(axis=1, keepdims=True)
+    # Of scores without their level it is the same.
+    contrasts = contrasts - contrasts.mean(axis=0)
+    return np.asarray(np.linalg.pinv(contrasts, rcond=_RANK).T)
 
 
 def _kinds(design: ModelDesign) -> dict[str, NDArray[np.bool_]]:
@@ -268,7 +311,7 @@ def word_axes(
 def _twin_categories(membership: pd.DataFrame) -> list[str]:
     columns: dict[bytes, object] = {}
     for name in membership.columns:
-        key = membership[name].to_numpy(dtype=bool).tobytes()
+        key = membership[name].to_numpy(dtype=float).tobytes()
         if key in columns:
             return [str(columns[key]), str(name)]
         columns[key] = name

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from valuebias.analysis.design.components import word_spans
-from valuebias.analysis.design.crossing import Crossing, word_axes
+from valuebias.analysis.design.crossing import Crossing, as_design, word_axes
 from valuebias.analysis.design.grouping import restrict_space
 from valuebias.analysis.design.strata import make_strata, make_tables
 from valuebias.analysis.hierarchical import Problem
@@ -50,10 +50,11 @@ def without_word(problem: Problem, word: int) -> Problem:
     """
     crossing = problem.crossing
     keep = np.delete(np.arange(crossing.shape[2]), word)
-    membership = crossing.membership[keep]
+    loadings = crossing.loadings[keep]
+    membership = as_design(loadings)
     covariates = crossing.covariates[keep]
     covariates = covariates - covariates.mean(axis=0)
-    named = pd.DataFrame(membership > 0, columns=list(crossing.categories))
+    named = pd.DataFrame(loadings, columns=list(crossing.categories))
     basis, axes = word_axes(membership, named, covariates, crossing.covariate_names)
     observed = crossing.observed[:, :, keep]
     y = crossing.y[:, :, keep]
@@ -64,6 +65,7 @@ def without_word(problem: Problem, word: int) -> Problem:
             crossing,
             y=np.where(observed, y - level, 0.0),
             observed=observed,
+            loadings=loadings,
             membership=membership,
             covariates=covariates,
             word_basis=basis,
@@ -76,7 +78,7 @@ def without_word(problem: Problem, word: int) -> Problem:
 def word_can_go(crossing: Crossing, word: int) -> bool:
     """Whether the other words still tell the categories and the covariates apart."""
     keep = np.delete(np.arange(crossing.shape[2]), word)
-    described = np.column_stack([crossing.membership, crossing.covariates])[keep]
+    described = np.column_stack([as_design(crossing.loadings[keep]), crossing.covariates[keep]])
     wanted = described.shape[1] - 1
     rank = int(np.linalg.matrix_rank(described - described.mean(axis=0)))
     return bool(rank == wanted and len(keep) > wanted + 2)

@@ -11,8 +11,26 @@ from numpy.typing import NDArray
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.notes import Note
 from valuebias.errors import ValueBiasError, few, shown
+from valuebias.schema.contract import FRAMINGS, NEUTRAL
 
-__all__ = ["check_scored", "unscored_notes"]
+__all__ = ["check_framings", "check_scored", "unscored_notes"]
+
+
+def check_framings(framing: NDArray[np.str_]) -> None:
+    """Refuse neutral prompts beside others: what is signed by framing has no place for them."""
+    found = [name for name in FRAMINGS if (framing == name).any()]
+    if NEUTRAL not in found or len(found) == 1:
+        return
+    counts = few((f"{int((framing == name).sum())} {name}" for name in found), quote=False)
+    said = (
+        f"the prompts are {counts}. A fit takes positive and negative ones, signed, or neutral "
+        "ones alone, under their own name"
+    )
+    raise ValueBiasError(
+        f"{said}: fit dataset.isel(prompt=dataset['framing'].to_numpy() != 'neutral'), and "
+        "dataset.isel(prompt=dataset['framing'].to_numpy() == 'neutral').",
+        in_shell=f"{said}. Fit each by itself: --framing signed, --framing neutral.",
+    )
 
 
 def check_scored(
@@ -80,7 +98,7 @@ def _compared(crossing: Crossing) -> NDArray[np.bool_]:
 
     Only then does it tell how the category compares, (model, framing, category).
     """
-    member = (crossing.membership > 0).astype(np.float32)
+    member = crossing.belongs.astype(np.float32)
     out = np.zeros((crossing.shape[0], len(crossing.framings), member.shape[1]), dtype=bool)
     for m, seen in enumerate(crossing.observed):
         inside = seen.astype(np.float32) @ member

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from valuebias._core.numbers import is_finite
 from valuebias.analysis.estimands.estimand import CategoryPair
 from valuebias.errors import ValueBiasError, did_you_mean, shown
+from valuebias.schema.contract import SIGNS
 
 __all__ = [
     "TURNED",
@@ -118,8 +119,11 @@ def _check_contrast(contrast: Contrast, categories: tuple[str, ...]) -> dict[str
 
 
 def framing_contrasts(framings: tuple[str, ...]) -> dict[str, Array]:
-    """Weights on the framings: signed first, then each framing present."""
-    sign = np.array([1.0 if f == "positive" else -1.0 for f in framings])
+    """Weights on the framings: signed first, then each framing present.
+
+    Neutral prompts say nothing of liking: alone they are themselves, with no sign turned.
+    """
+    sign = np.array([SIGNS.get(framing, 1.0) for framing in framings])
     out = {"signed": sign / len(framings)}
     out |= {name: np.eye(len(framings))[i] for i, name in enumerate(framings)}
     return out
@@ -129,10 +133,10 @@ def named_framings(framings: tuple[str, ...]) -> dict[str, Array]:
     """Weights on the framings as estimands are named, the headline's first.
 
     Of prompts of one framing nothing is signed by framing: the lean under positive prompts is that,
-    and under negative ones what is liked has the sign turned.
+    and under negative ones what is liked has the sign turned; under neutral ones it is just that.
     """
     known = framing_contrasts(framings)
     if len(framings) == 2:
         return known
     only = {framings[0]: known[framings[0]]}
-    return only if framings[0] == "positive" else {TURNED: known["signed"], **only}
+    return {TURNED: known["signed"], **only} if SIGNS.get(framings[0]) == -1 else only

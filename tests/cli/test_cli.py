@@ -218,8 +218,11 @@ def failed_after_warnings(result: Result) -> str:
 
 class TestLexicons:
     def test_list(self, run: Run) -> None:
-        assert succeeded(run("lexicons", "list")).split()[0] == "agency-communion"
-        assert "mfd2" in json.loads(succeeded(run("lexicons", "list", "--json")))
+        listed = succeeded(run("lexicons", "list"))
+        assert "agency-communion   bundled" in listed
+        assert "7 more in pyvalues, by pip install" in listed or "pyvalues:schwartz-de" in listed
+        rows = json.loads(succeeded(run("lexicons", "list", "--json")))
+        assert next(row["state"] for row in rows if row["name"] == "mfd2") == "fetched when used"
 
     def test_show(self, run: Run) -> None:
         shown = succeeded(run("lexicons", "show", "agency-communion"))

@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml  # noqa: TID251
 from hypothesis import given
 from hypothesis import strategies as st
 
+import valuebias
 from valuebias.errors import ValueBiasError
 from valuebias.instruments import Factorial, PromptSet, prompts
 
@@ -245,3 +247,52 @@ def test_a_wording_that_is_no_text_is_named() -> None:
     )
     with pytest.raises(ValueBiasError, match=r"'adjective' has None for the level 'none'"):
         prompts(made)
+
+
+def test_neutral_prompts_and_sets_with_another_framing() -> None:
+    made = prompts(TWO, framing="neutral")
+    assert repr(made) == "<PromptSet 'prompts': 2 prompts, 2 neutral>"
+    mixed = prompts({**TWO, "any": "Name one."}, framing={**FRAMING, "any": "neutral"})
+    assert repr(mixed).endswith("3 prompts, 1 positive, 1 negative, 1 neutral>")
+    turned = prompts(prompts(TWO, framing=FRAMING, name="two"), framing="neutral")
+    assert turned.name == "two"
+    assert turned.table["framing"].tolist() == ["neutral", "neutral"]
+    assert prompts(turned, name="other").name == "other"
+    # What the error for prompts without framing advises.
+    with pytest.raises(ValueBiasError, match=r"prompts=valuebias\.prompts\(\.\.\., framing='neut"):
+        prompts(TWO)
+
+
+def test_a_factorial_may_have_one_framing_for_all(tmp_path: Path) -> None:
+    factors = {"noun": {"deed": "deed", "word": "word"}}
+    design = Factorial(factors, "Name a {noun}.", framing="neutral")
+    table = prompts(design).table
+    assert table["framing"].tolist() == ["neutral", "neutral"]
+    (tmp_path / "a.yaml").write_text(
+        yaml.safe_dump({"factors": factors, "template": "Name a {noun}.", "framing": "neutral"})
+    )
+    pd.testing.assert_frame_equal(prompts(tmp_path / "a.yaml").table, table)
+    with pytest.raises(ValueBiasError, match="no factor that chooses: give framing_by, such as 'n"):
+        prompts(Factorial(factors, "Name a {noun}.", framing={"deed": "positive"}))
+    with pytest.raises(ValueBiasError, match="has the framing 'good'"):
+        prompts(Factorial(factors, "Name a {noun}.", framing="good"))
+
+
+def test_prompts_may_be_in_any_language(tmp_path: Path) -> None:
+    texts = {
+        "de": "Was ist das Schönste?",
+        "ja": "最も良いものは何ですか。",
+        "el": "Τι είναι το καλύτερο;",
+    }
+    rows = [f"{name},{text},positive,{name}" for name, text in texts.items()]
+    (tmp_path / "a.csv").write_text("\n".join(["prompt,text,framing,language", *rows]), "utf-8")
+    table = prompts(tmp_path / "a.csv").table
+    assert table["text"].to_dict() == texts
+    assert table["language"].tolist() == list(texts)
+    ds = valuebias.schema.build(
+        np.arange(12.0).reshape(2, 3, 2), prompts=prompts(tmp_path / "a.csv"),
+        models=pd.DataFrame({"family": ["A", "B"], "stage": "reward"}, index=["a", "b"]),
+        responses=["schön", "良い"],
+    )  # fmt: skip
+    valuebias.write(ds, tmp_path / "a.nc")
+    assert valuebias.read(tmp_path / "a.nc")["text"].values.tolist() == list(texts.values())

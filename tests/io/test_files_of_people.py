@@ -732,13 +732,7 @@ def test_the_command_keeps_the_categories_of_a_long_table(tmp_path: Path) -> Non
     made = tmp_path / "scores.nc"
     assert run("data", "read", path, "--out", made)[0] == 0
     check(valuebias.read(made), categories=True)
-    # Where it has none, and where another lexicon is asked for, words are looked up.
-    words = long().replace({"word": {"win": "success"}})
-    assert run("data", "read", save(words, path), "--out", made)[0] == 0
-    assert valuebias.read(made)["membership"].sel(response="success").values.tolist() == [
-        True,
-        False,
-    ]
+    # Where another lexicon is asked for, words are looked up.
     (tmp_path / "words.csv").write_text("word,category\nHope,up\n")
     command = [
         "data",
@@ -751,6 +745,33 @@ def test_the_command_keeps_the_categories_of_a_long_table(tmp_path: Path) -> Non
     ]
     assert run(*command)[0] == 0
     assert valuebias.read(made)["category"].values.tolist() == ["up"]
+
+
+def test_neither_the_command_nor_python_takes_a_lexicon_unasked(tmp_path: Path) -> None:
+    table = long()[["model", "prompt", "word", "score"]].replace({"word": {"win": "success"}})
+    path, made = save(table, tmp_path / "t.csv"), tmp_path / "scores.nc"
+    models = tmp_path / "models.csv"
+    about().to_csv(models, index=False)
+    described = ["--models", models]
+    status, told = run("data", "read", path, *described, "--out", made)
+    assert status == 0
+    assert "in no category" in told
+    assert "--lexicon agency-communion" in told
+    by_python = valuebias.read_scores(path, models=models)
+    assert valuebias.read(made).sizes["category"] == by_python.sizes["category"] == 0
+    status, told = run("fit", made)
+    assert status == 1
+    assert "valuebias data read ... --lexicon agency-communion" in told
+    with pytest.raises(ValueBiasError, match=r"such as lexicon='agency-communion'\. None is taken"):
+        valuebias.fit(by_python)
+    # What both advise, with the same result.
+    asked = ["--lexicon", "agency-communion"]
+    status, told = run("data", "read", path, *described, *asked, "--out", made)
+    assert status == 0
+    assert "in no category" not in told
+    by_python = valuebias.read_scores(path, models=models, lexicon="agency-communion")
+    for ds in (valuebias.read(made), by_python):
+        assert ds["membership"].sel(response="success").values.tolist() == [True, False]
 
 
 def test_the_command_advises_how_a_long_table_is_read(tmp_path: Path) -> None:

@@ -274,7 +274,7 @@ def test_a_table_of_your_own_is_read(tmp_path: Path, suffix: str) -> None:
         (lambda t: t.assign(response=[None, *t["response"][1:]]), "'response' .* empty or no text"),
         (lambda t: t.assign(**{"category.agency": t["prompt"] == "p+"}), "both (True|False) and"),
         (lambda t: t.assign(**{"category.agency": "maybe"}), "true and false only"),
-        (lambda t: t.assign(framing="neutral"), "framing 'neutral'"),
+        (lambda t: t.assign(framing="natural"), "framing 'natural'.*Did you mean 'neutral'"),
         (lambda t: t.assign(score=[np.inf, *t["score"][1:]]), "is inf"),
     ],
 )

@@ -133,7 +133,7 @@ def test_words_with_a_lone_surrogate_are_kept() -> None:
         ({"models": MODELS.assign(n_params=-1.0)}, "n_params -1.0; expected a positive count"),
         ({"models": MODELS.assign(family="")}, "family ''; expected text"),
         ({"models": MODELS.assign(stage="instrct")}, "Did you mean 'instruct'"),
-        ({"prompts": PROMPTS.assign(framing="neutral")}, "framing 'neutral'. Known: 'positive'"),
+        ({"prompts": PROMPTS.assign(framing="good")}, "framing 'good'. Known: 'positive'"),
         ({"prompts": PROMPTS.drop(columns="text")}, "coord 'text' is missing"),
         ({"kind": "logprobs"}, "Did you mean 'logprob'"),
         ({"kind": "logprob", "units": "bit"}, "units 'bit'; expected 'nat'"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,14 +13,15 @@ from valuebias._core.text import visible
 from valuebias.cli.output import (
     AsCsv,
     AsJson,
+    complain,
     print_csv,
     print_fields,
     print_json,
     print_table,
     stage,
 )
-from valuebias.cli.sources import Kind, KindOfTable, check_writable, load_data
-from valuebias.errors import ValueBiasError
+from valuebias.cli.sources import Kind, KindOfTable, SheetOfBook, check_writable, load_data
+from valuebias.errors import ValueBiasError, few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["data", "lexicons", "prompts"]
 
-_LEXICON = "agency-communion"
 Out = Annotated[Path, typer.Option(help="Output file: .nc, .zarr, .parquet or .csv.")]
 
 data = typer.Typer(
@@ -119,8 +119,8 @@ def read_wide(
     lexicon: Annotated[
         str | None,
         typer.Option(
-            help="A named lexicon, or a file.",
-            show_default=f"{_LEXICON}; the categories that a long table has",
+            help="A named lexicon, or a file: which word is in which category.",
+            show_default="the categories that a long table has",
         ),
     ] = None,
     kind: Annotated[Kind, typer.Option(help="What the scores are.")] = "reward",
@@ -137,13 +137,14 @@ def read_wide(
     ignore_case: Annotated[
         bool, typer.Option("--ignore-case", help="Take 'Love' for the 'love' of the lexicon.")
     ] = False,
+    sheet: SheetOfBook = None,
 ) -> None:
     """Read your own scores, one table per model and one column per prompt, into one data file.
 
-    Example: [bold]valuebias data read scores/ --models models.csv --out scores.nc[/bold]
+    Example: [bold]valuebias data read scores/ --models models.csv --lexicon agency-communion
+    --out scores.nc[/bold]
     """
     import valuebias
-    from valuebias.io.own import is_long_table
 
     check_writable(out)
     for path in paths:
@@ -152,22 +153,26 @@ def read_wide(
                 f"{str(path)!r} is not a table of one model. If it holds scores, fit it: "
                 f"valuebias fit {shlex.quote(str(path))}"
             )
-    read = functools.partial(
-        valuebias.read_scores,
-        paths[0] if len(paths) == 1 else paths,
-        models=models,
-        prompts=prompts,
-        kind=kind,
-        partial=partial,
-        decimal=decimal,
-        ignore_case=ignore_case,
-    )
     with stage(f"Reading {len(paths)} path(s)"):
-        is_long = lexicon is None and len(paths) == 1 and is_long_table(paths[0])
-        scores = read(lexicon=None if is_long else lexicon or _LEXICON)
-        if is_long and not scores.sizes["category"]:
-            scores = read(lexicon=_LEXICON)
+        scores = valuebias.read_scores(
+            paths[0] if len(paths) == 1 else paths,
+            models=models,
+            prompts=prompts,
+            lexicon=lexicon,
+            kind=kind,
+            partial=partial,
+            decimal=decimal,
+            ignore_case=ignore_case,
+            sheet=sheet,
+        )
         valuebias.write(scores, out)
+    if not scores.sizes["category"]:
+        complain(
+            "Warning",
+            "The words are in no category, so that a fit has nothing to compare. Say which lexicon "
+            "they are from: --lexicon agency-communion, or another of 'valuebias lexicons list', "
+            "or a file.",
+        )
     typer.echo(visible(out))
 
 
@@ -177,12 +182,13 @@ def audit_data(
         str, typer.Argument(metavar="DATA", help="A data file, or the name of a data set.")
     ],
     kind: KindOfTable = None,
+    sheet: SheetOfBook = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a data set for problems that would mislead an analysis without breaking it."""
     import valuebias
 
-    findings = valuebias.audit(load_data(source, kind)).findings
+    findings = valuebias.audit(load_data(source, kind, sheet)).findings
     if as_json:
         print_json(findings.to_dict(orient="records"))
     elif len(findings):
@@ -193,14 +199,20 @@ def audit_data(
 
 @lexicons.command("list")
 def list_lexicons(as_json: AsJson = False) -> None:
-    """List the named lexicons."""
-    from valuebias.instruments import lexicon_names
+    """List the lexicons that have a name, those in installed packages among them."""
+    import valuebias
 
+    known = valuebias.lexicons()
     if as_json:
-        print_json(lexicon_names())
-    else:
-        for name in lexicon_names():
-            typer.echo(name)
+        print_json(known.to_dict(orient="records"))
+        return
+    here = known[known["state"] != "to be installed"]
+    rows = [(row.name, row.state, few(row.categories, quote=False)) for row in _rows(here)]
+    print_table(["name", "state", "categories"], rows)
+    lacking = known[known["state"] == "to be installed"]
+    for (source, install), group in lacking.groupby(["source", "install"], sort=False):
+        typer.echo(visible(f"{len(group)} more in {source}, by {install}:"))
+        typer.echo(visible(f"    {', '.join(group['name'])}"))
 
 
 @lexicons.command("show")
@@ -215,8 +227,15 @@ def show_lexicon(
     with stage(f"Loading {name}"):
         lexicon = valuebias.lexicon(name)
     words = _by_category(lexicon)
-    if as_csv:
+    weights = lexicon.table if lexicon.weighted else None
+    if as_csv and weights is not None:
+        rows = ((w, c, weights[c][w]) for c, listed in words.items() for w in listed)
+        print_csv(["word", "category", "weight"], rows)
+    elif as_csv:
         print_csv(["word", "category"], ((w, c) for c, listed in words.items() for w in listed))
+    elif as_json and weights is not None:
+        weighed = {c: {w: weights[c][w] for w in listed} for c, listed in words.items()}
+        print_json({**lexicon.about(), "words": weighed})
     elif as_json:
         print_json({**lexicon.about(), "words": words})
     else:
@@ -225,6 +244,7 @@ def show_lexicon(
                 "name": lexicon.name,
                 "citation": lexicon.citation,
                 "licence": lexicon.licence,
+                "source": lexicon.source,
                 **{f"{c} ({len(listed)})": " ".join(listed) for c, listed in words.items()},
             }
         )
@@ -257,9 +277,16 @@ def prompts(
         print_table(["prompt", "framing", "text"], table[["framing", "text"]].itertuples())
 
 
+def _rows(table: pd.DataFrame) -> Iterator[Any]:
+    """Give the rows of a table with their columns as attributes."""
+    return iter(table.itertuples(index=False, name="Row"))
+
+
 def _by_category(lexicon: Lexicon) -> dict[str, list[str]]:
     table = lexicon.table
-    return {str(c): [str(w) for w in table.index[table[c]]] for c in lexicon.categories}
+    return {
+        str(c): [str(w) for w in table.index[table[c].astype(bool)]] for c in lexicon.categories
+    }
 
 
 def _megabytes(size: int | None, url: str) -> str:

@@ -12,7 +12,7 @@ import typer
 from valuebias._core.disk import WriteError
 from valuebias._core.text import as_number, visible
 from valuebias.cli.output import is_terminal, print_json, print_table, stage
-from valuebias.cli.sources import KindOfTable, check_writable, load_data
+from valuebias.cli.sources import KindOfTable, SheetOfBook, check_writable, load_data, of_framing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,6 +176,13 @@ def fit(
         Outcome | None,
         typer.Option(help="How scores are transformed.", show_default="normal scores"),
     ] = None,
+    framing: Annotated[
+        Literal["signed", "positive", "negative", "neutral"] | None,
+        typer.Option(
+            help="Keep the prompts of this framing; signed: positive and negative ones.",
+            show_default="all prompts",
+        ),
+    ] = None,
     contrast: Categories = None,
     weight: Weight = None,
     pair: Pair = None,
@@ -192,6 +199,7 @@ def fit(
     ] = None,
     report: Annotated[Path | None, typer.Option(help=f"Write a report here ({_FORMS}).")] = None,
     kind: KindOfTable = None,
+    sheet: SheetOfBook = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit scores and say how the families differ, with the uncertainty.
@@ -212,7 +220,7 @@ def fit(
         "words": words, "spread": spread, "family": family, "residual": residual,
     }  # fmt: skip
     model["base"] = None if no_base else base or "base"
-    dataset = load_data(data, kind)
+    dataset = of_framing(load_data(data, kind, sheet), framing)
     settings: dict[str, Any] = {
         "outcome": outcome, "contrast": compared, "draws": draws, "tune": tune, "chains": chains,
         "seed": seed, "progress": is_terminal(),
@@ -260,6 +268,7 @@ def classical(
     ] = 9999,
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffles.")] = 0,
     kind: KindOfTable = None,
+    sheet: SheetOfBook = None,
     as_json: AsJson = False,
 ) -> None:
     """Analyse scores as Christian et al. 2026 did, with prompts as replicates.
@@ -271,7 +280,7 @@ def classical(
     import valuebias
 
     result = valuebias.classical(
-        load_data(data, kind), contrast=contrast, n_permutations=n_permutations, seed=seed,
+        load_data(data, kind, sheet), contrast=contrast, n_permutations=n_permutations, seed=seed,
         progress=is_terminal(),
     )  # fmt: skip
     if as_json:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from valuebias._core.atomic import probe
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, few
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Kind", "KindOfTable", "check_writable", "load_data"]
+__all__ = ["Kind", "KindOfTable", "SheetOfBook", "check_writable", "load_data", "of_framing"]
 
 
 Kind = Literal["reward", "logprob", "implicit"]
@@ -24,9 +24,13 @@ KindOfTable = Annotated[
     Kind | None,
     typer.Option("--kind", help="What the scores of a table of your own are, if it says nothing."),
 ]
+SheetOfBook = Annotated[
+    str | None,
+    typer.Option("--sheet", help="The sheet to read of an .xlsx file that has several."),
+]
 
 
-def load_data(data: str, kind: Kind | None = None) -> xr.Dataset:
+def load_data(data: str, kind: Kind | None = None, sheet: str | None = None) -> xr.Dataset:
     """Read a data file, or load a named data set."""
     import xarray as xr
 
@@ -37,7 +41,7 @@ def load_data(data: str, kind: Kind | None = None) -> xr.Dataset:
     path = Path(data)
     _check_scores(path)
     if os.path.exists(path) or path.suffix or path.name != data:
-        return valuebias.read(data, kind=kind)
+        return valuebias.read(data, kind=kind, sheet=sheet)
     loaded = datasets.load(data)
     if not isinstance(loaded, xr.Dataset):
         raise ValueBiasError(
@@ -46,6 +50,23 @@ def load_data(data: str, kind: Kind | None = None) -> xr.Dataset:
         )
     check_kind(kind, loaded.attrs["kind"], data)
     return loaded
+
+
+def of_framing(dataset: xr.Dataset, framing: str | None) -> xr.Dataset:
+    """Keep the prompts of a framing, or those that are signed."""
+    if framing is None:
+        return dataset
+    import numpy as np
+
+    wanted = ("positive", "negative") if framing == "signed" else (framing,)
+    given = dataset["framing"].to_numpy().astype(str)
+    kept = np.flatnonzero(np.isin(given, wanted))
+    if not kept.size:
+        raise ValueBiasError(
+            f"There is no {' or '.join(wanted)} prompt; the framings are "
+            f"{few(dict.fromkeys(given.tolist()))}. Give --framing one of these, or leave it out."
+        )
+    return dataset.isel(prompt=kept)
 
 
 def _check_scores(path: Path) -> None:

@@ -8,17 +8,23 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from valuebias._core.checks import check_known
 from valuebias._core.foreign import parse_json
+from valuebias._core.opening.limits import check_size
 from valuebias._core.tables import DELIMITERS, parse_csv
 from valuebias.errors import ValueBiasError
+from valuebias.instruments.dic import Pair, check_term, parse_dic, plain_term
 
-__all__ = ["LEFT_OUT", "SUFFIXES", "parse", "table_of"]
+__all__ = ["EMPTY", "LEFT_OUT", "SUFFIXES", "parse", "table_of"]
 
 SUFFIXES = (".csv", ".tsv", ".dic", ".dicx", ".json")
 LEFT_OUT = "left out"
 """Under which a table's attrs have the words of the file that are in no category."""
+EMPTY = "empty"
+"""Under which they have the categories without words, where these may be left out."""
 
 _TERM_COLUMNS = ("word", "term", "dicterm", "entry", "response", "token", "token_decoded", "noun")
+_WEIGHTS = ("weight", "weights", "loading", "loadings", "membership")
 _SINGULAR = {"categories": "category", "words": "word", "terms": "term", "tokens": "token"}
 """How a head may be written; of a list of words per category none is called so."""
 _YES = ("x", "1", "1.0", "true", "t", "yes", "y")
@@ -27,17 +33,23 @@ _ALSO_WORDS = ("true", "false", "yes", "no")
 _EMPTY = ("", "na", "nan", "null")
 _NO = (*_EMPTY, "0", "0.0", "false", "f", "no", "n")
 _NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?%?", re.IGNORECASE)
-# "(02 134)125/464" and "<of>131/125": the first category given the context, the second without it.
-_CONDITIONAL = re.compile(r"(?:\([^()]*\)|<[^<>]*>)\s*\d+(?:/(\d+))?")
-
-Pair = tuple[str, str]
 
 
-def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
+def parse(
+    text: str,
+    *,
+    suffix: str,
+    name: str,
+    published: bool = False,
+    chosen: Sequence[str] | None = None,
+) -> pd.DataFrame:
     """Parse the text of a word list.
 
     Notes
     -----
+    Of a `published` file, which its reader cannot correct, categories without words are left out.
+    Of a table, columns that are not `chosen` are not looked at.
+
     In a ``.dic`` file, a category that depends on neighbouring words, as in ``(02 134)125/464``,
     counts as the one without them (464): a response is a single word.
 
@@ -54,12 +66,15 @@ def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
             f"{name!r} has the suffix {suffix!r}; expected one of {', '.join(SUFFIXES)}."
         )
     if suffix == ".dic":
-        categories, pairs = _dic(text, name)
-        return table_of(pairs, categories, name)
+        categories, listed = parse_dic(text, name)
+        return table_of(listed, categories, name)
     if suffix == ".json":
-        return table_of(_mapped(text, name), (), name)
+        nothing: list[str] = []
+        table = table_of(_mapped(text, name, nothing), (), name)
+        table.attrs[LEFT_OUT] = nothing
+        return table
     if suffix != ".dicx" and (lines := _lines(text)):
-        return table_of([(_term(word, name), line[0]) for line in lines for word in line[1:]],
+        return table_of([(plain_term(word, name), line[0]) for line in lines for word in line[1:]],
                         [line[0] for line in lines], name)  # fmt: skip
     header, rows = _header_and_rows(text, name, ragged=suffix != ".dicx")
     lowered = [_SINGULAR.get(column.lower(), column.lower()) for column in header]
@@ -67,6 +82,8 @@ def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
         return table_of(list(_long(lowered, rows, name)), (), name)
     # R writes the row numbers as a first column without a name.
     start = 1 if header[0] == "" and len(header) > 2 else 0
+    if chosen is not None:
+        header, rows = _columns(header, rows, start, chosen, name)
     categories = header[start + 1 :]
     if not categories or "" in categories:
         raise ValueBiasError(
@@ -77,28 +94,45 @@ def parse(text: str, *, suffix: str, name: str) -> pd.DataFrame:
         columns = header[start:]
         return table_of(list(_listed(columns, rows, start, name)), columns, name)
     uncoded: list[str] = []
-    pairs = list(_marked(categories, rows, start, name, uncoded))
+    weighted = _have_weights(rows, start)
+    pairs: list[Pair] = list(
+        _weighed(categories, rows, start, name, uncoded)
+        if weighted
+        else _marked(categories, rows, start, name, uncoded)
+    )
     if not pairs:
         raise ValueBiasError(
             f"The word {rows[0][start]!r} of {name!r} is in no category, nor is any other."
         )
-    table = table_of(pairs, categories, name)
-    table.attrs[LEFT_OUT] = uncoded
+    used = {pair[1] for pair in pairs}
+    empty = [category for category in categories if category not in used] if published else []
+    table = table_of(pairs, [c for c in categories if c not in empty], name)
+    table.attrs.update({LEFT_OUT: uncoded, EMPTY: empty})
     return table
 
 
-def _mapped(text: str, name: str) -> list[Pair]:
-    """Read JSON: the words of each category."""
+def _mapped(text: str, name: str, nothing: list[str]) -> list[Pair]:
+    """Read JSON: the words of each category; an empty text is none."""
     content = parse_json(text, repr(name), advice="Correct the file.")
-    if not isinstance(content, dict) or not all(isinstance(v, list) for v in content.values()):
+    kinds = set(map(type, content.values())) if isinstance(content, dict) else {str}
+    if kinds not in ({list}, {dict}, set()):
         raise ValueBiasError(
             f"{name!r} is JSON of another form than "
-            '{"category": ["word", …], …}. Write the words of each category so.'
+            '{"category": ["word", …], …}, or {"category": {"word": weight, …}, …}. Write the '
+            "words of each category so."
         )
+    if kinds == {dict}:
+        return [
+            (plain_term(word, name), _category(category, word, name), _weight(weight, word, name))
+            for category, words in content.items()
+            for word, weight in words.items()
+        ]
+    nothing += [word for words in content.values() for word in words if word == ""]
     return [
-        (_term(word, name), _category(category, str(word), name))
+        (plain_term(word, name), _category(category, str(word), name))
         for category, words in content.items()
         for word in words
+        if word != ""
     ]
 
 
@@ -141,16 +175,25 @@ def _header_and_rows(text: str, name: str, *, ragged: bool) -> tuple[list[str], 
 
 
 def table_of(pairs: Sequence[Pair], categories: Sequence[str], name: str) -> pd.DataFrame:
-    """Spread (term, category) pairs into a bool table."""
+    """Spread words with their categories into a table: bool, or float where they have weights."""
     if not pairs:
         raise ValueBiasError(f"{name!r} has no words.")
-    for term, _ in pairs:
-        _check_term(term, name)
-    columns = {c: i for i, c in enumerate(dict.fromkeys([*categories, *(c for _, c in pairs)]))}
-    terms = {t: i for i, t in enumerate(dict.fromkeys(t for t, _ in pairs))}
-    marks = np.zeros((len(terms), len(columns)), dtype=bool)
-    for term, category in pairs:
-        marks[terms[term], columns[category]] = True
+    for pair in pairs:
+        check_term(pair[0], name)
+    columns = {c: i for i, c in enumerate(dict.fromkeys([*categories, *(p[1] for p in pairs)]))}
+    terms = {t: i for i, t in enumerate(dict.fromkeys(p[0] for p in pairs))}
+    # As many categories as words would be a square of them.
+    check_size(len(terms) * len(columns), len(pairs), f"The table of {name!r}")
+    weighted = any(len(pair) == 3 for pair in pairs)
+    marks = np.zeros((len(terms), len(columns)), dtype=float if weighted else bool)
+    for term, category, *weight in pairs:
+        place = terms[term], columns[category]
+        if weight and marks[place] not in (0, weight[0]):
+            raise ValueBiasError(
+                f"The word {term!r} of {name!r} has the weights {marks[place]:g} and "
+                f"{weight[0]:g} in the category {category!r}. Leave one out."
+            )
+        marks[place] = weight[0] if weight else True
     for category, i in columns.items():
         if not marks[:, i].any():
             raise ValueBiasError(f"The category {category!r} of {name!r} has no words.")
@@ -161,15 +204,23 @@ def table_of(pairs: Sequence[Pair], categories: Sequence[str], name: str) -> pd.
 
 def _long(header: list[str], rows: list[list[str]], name: str) -> Iterator[Pair]:
     others = [column for column in header if column not in ("category", "")]
+    weights = [column for column in others if column in _WEIGHTS]
+    others = [column for column in others if column not in weights[:1]]
     named = [column for column in others if column in _TERM_COLUMNS]
     if len(named or others) != 1:
         raise ValueBiasError(
             f"{name!r} has a column 'category' and the columns {others}; expected exactly one with "
-            "the words. Call it 'word'."
+            "the words. Call it 'word'; their weights, if they have any, 'weight'."
         )
     of_term, of_category = header.index((named or others)[0]), header.index("category")
+    of_weight = header.index(weights[0]) if weights else 0
     for row in rows:
-        yield _term(row[of_term], name), _category(row[of_category], row[of_term], name)
+        term = plain_term(row[of_term], name)
+        category = _category(row[of_category], row[of_term], name)
+        if weights:
+            yield term, category, _weight(row[of_weight], term, name)
+        else:
+            yield term, category
 
 
 def _are_lists(first: str, categories: list[str], rows: list[list[str]], start: int) -> bool:
@@ -190,20 +241,68 @@ def _listed(columns: list[str], rows: list[list[str]], start: int, name: str) ->
     for i, category in enumerate(columns, start=start):
         for row in rows:
             if row[i].strip().lower() not in _EMPTY:
-                yield _term(row[i], name), category
+                yield plain_term(row[i], name), category
 
 
 def _marked(
     categories: list[str], rows: list[list[str]], start: int, name: str, uncoded: list[str]
 ) -> Iterator[Pair]:
     for row in rows:
-        term = _term(row[start], name)
+        term = plain_term(row[start], name)
         cells = zip(categories, row[start + 1 :], strict=True)
         marked = [category for category, cell in cells if _mark(cell, category, term, name)]
         if not marked:
             uncoded.append(term)
         for category in marked:
             yield term, category
+
+
+def _columns(
+    header: list[str], rows: list[list[str]], start: int, chosen: Sequence[str], name: str
+) -> tuple[list[str], list[list[str]]]:
+    """Keep the words and the chosen columns."""
+    for category in chosen:
+        said = f"{name!r} has no column {category!r} with words of a category."
+        check_known(category, header[start + 1 :], said)
+    at = [*range(start + 1), *(header.index(category, start + 1) for category in chosen)]
+    return [header[i] for i in at], [[row[i] for i in at] for row in rows]
+
+
+def _have_weights(rows: list[list[str]], start: int) -> bool:
+    """Whether the columns of categories hold numbers that are no marks."""
+    cells = {cell.strip().lower() for row in rows for cell in row[start + 1 :]}
+    told = cells - {*_YES, *_NO}
+    return bool(told) and all(_NUMBER.fullmatch(cell) for cell in told)
+
+
+def _weighed(
+    categories: list[str], rows: list[list[str]], start: int, name: str, uncoded: list[str]
+) -> Iterator[Pair]:
+    for row in rows:
+        term = plain_term(row[start], name)
+        cells = zip(categories, row[start + 1 :], strict=True)
+        weights = [(category, _weight(cell, term, name)) for category, cell in cells]
+        if not any(weight for _, weight in weights):
+            uncoded.append(term)
+        for category, weight in weights:
+            if weight:
+                yield term, category, weight
+
+
+def _weight(cell: object, term: str, name: str) -> float:
+    """Read a weight; an empty cell is none."""
+    if isinstance(cell, int | float) and not isinstance(cell, bool):
+        return float(cell)
+    text = str(cell).strip().lower()
+    if text in _EMPTY:
+        return 0.0
+    try:
+        return float(text.replace(",", "."))
+    except ValueError as error:
+        raise ValueBiasError(
+            f"The word {term!r} of {name!r} has the weight {cell!r}; expected a number, such as "
+            "0.5, or nothing."
+        ) from error
 
 
 def _mark(cell: str, category: str, term: str, name: str) -> bool:
@@ -215,25 +314,10 @@ def _mark(cell: str, category: str, term: str, name: str) -> bool:
         return False
     raise ValueBiasError(
         f"The word {term!r} of {name!r} is marked {cell!r}; expected X, 1 or true, or nothing, in "
-        f"the column {category!r}. If that is no category, leave the column out. "
-        "Weighted word lists are not supported: decide which words belong. If the columns hold the "
-        "words of their categories, write them below each other instead: 'category' and 'word'."
-    )
-
-
-def _term(cell: object, name: str) -> str:
-    _check_term(cell, name)
-    return str(cell).strip()
-
-
-def _check_term(term: object, name: str) -> None:
-    if not isinstance(term, str):
-        raise ValueBiasError(f"{name!r} has the word {term!r:.80}; expected a text. Quote it.")
-    if term.strip("* \uff0a"):
-        return
-    every = " before the star, which alone stands for every word" if term.strip() else ""
-    raise ValueBiasError(
-        f"{name!r} has the word {term!r:.80}; expected at least one letter{every}."
+        f"the column {category!r}; or numbers in all of them, which are weights. If that is no "
+        "category, leave the column out, or name those that are: categories=[...]. If the columns "
+        "hold the words of their categories, write them below each other instead: 'category' and "
+        "'word'."
     )
 
 
@@ -242,62 +326,3 @@ def _category(cell: str, term: str, name: str) -> str:
     if not category or category.lower() == "na":
         raise ValueBiasError(f"The word {term!r} of {name!r} has no category.")
     return category
-
-
-def _dic(text: str, name: str) -> tuple[list[str], list[Pair]]:
-    lines = [(i, line.strip()) for i, line in enumerate(text.splitlines(), start=1)]
-    marks = [position for position, (_, line) in enumerate(lines) if line == "%"]
-    if len(marks) < 2:
-        raise ValueBiasError(
-            f"{name!r} has {len(marks)} lines '%'; expected two, with the categories between them."
-        )
-    numbered: dict[int, str] = {}
-    named: set[str] = set()
-    for i, line in lines[marks[0] + 1 : marks[1]]:
-        if line:
-            number, category = _numbered(i, line, name)
-            if number in numbered or category in named:
-                raise ValueBiasError(f"Line {i} of {name!r} repeats a category: {line!r}.")
-            numbered[number] = category
-            named.add(category)
-    pairs = []
-    for i, line in lines[marks[1] + 1 :]:
-        if line:
-            term, numbers = _entry(i, line, name)
-            for number in numbers:
-                if number not in numbered:
-                    raise ValueBiasError(
-                        f"Line {i} of {name!r} names the category {number}, which the head of the "
-                        f"file does not define: {line!r}."
-                    )
-                pairs.append((term, numbered[number]))
-    return list(numbered.values()), pairs
-
-
-def _numbered(i: int, line: str, name: str) -> tuple[int, str]:
-    number, _, category = line.replace("\t", " ").partition(" ")
-    if not (number.isascii() and number.isdigit() and category.strip()):
-        raise ValueBiasError(
-            f"Line {i} of {name!r} is {line!r}; expected a number and the category's name."
-        )
-    return int(number), category.strip()
-
-
-def _entry(i: int, line: str, name: str) -> tuple[str, list[int]]:
-    """Split a line into the term and its category numbers."""
-    if "\t" in line:
-        term, _, rest = line.partition("\t")
-        cells = _CONDITIONAL.sub(lambda match: match[1] or "", rest).split()
-    else:
-        # Without a tab, the trailing numbers are the categories; a term may contain blanks.
-        words = line.split()
-        split = len(words)
-        while split > 1 and words[split - 1].isascii() and words[split - 1].isdigit():
-            split -= 1
-        term, cells = " ".join(words[:split]), words[split:]
-    if not cells or not all(cell.isascii() and cell.isdigit() for cell in cells):
-        raise ValueBiasError(
-            f"Line {i} of {name!r} is {line!r}; expected a word, then the numbers of its "
-            "categories, separated by tabs."
-        )
-    return _term(term, name), [int(cell) for cell in cells]

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
 import pandas as pd
 
 from valuebias._core.checks import check_known
-from valuebias._core.foreign import describe_error
-from valuebias._core.tables import as_series, read_table, read_yaml
+from valuebias._core.tables import read_table, read_yaml
 from valuebias.errors import ValueBiasError, did_you_mean, few, shown
+from valuebias.instruments.factorial import (
+    FACTORIAL,
+    Factorial,
+    level_of,
+    object_table,
+    read_factorial,
+)
+from valuebias.schema import FRAMINGS
+from valuebias.schema.contract import NEUTRAL, SIGNS
 
-__all__ = ["Factorial", "PromptSet", "prompts"]
+__all__ = ["PromptSet", "prompts"]
 
-_FRAMINGS = ("positive", "negative")
-_MOST = 1_000_000
-_FACTORIAL = frozenset({"factors", "template"})
 _COLUMNS = ("text", "framing")
 
 
@@ -35,8 +37,8 @@ class PromptSet:
     name : str
         Name of the set.
     table : pandas.DataFrame
-        One row per prompt, named by the index: ``text``, ``framing`` ("positive" or "negative") and
-        a column for each factor of the prompts.
+        One row per prompt, named by the index: ``text``, ``framing`` ("positive", "negative" or
+        "neutral") and a column for each factor of the prompts.
     citation : str
         Where the prompts come from; may be empty.
 
@@ -61,108 +63,9 @@ class PromptSet:
     def __repr__(self) -> str:
         """Say how many prompts of each framing there are."""
         counts = self.table["framing"].value_counts()
-        parts = ", ".join(f"{int(counts.get(f, 0))} {f}" for f in _FRAMINGS)
+        told = [f for f in FRAMINGS if f in counts or (f in SIGNS and NEUTRAL not in counts)]
+        parts = ", ".join(f"{int(counts.get(f, 0))} {f}" for f in told)
         return f"<PromptSet {self.name!r}: {len(self)} prompts, {parts}>"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Factorial:
-    """A crossing of factors from which prompts are generated.
-
-    Examples
-    --------
-    >>> design = Factorial(
-    ...     factors={"adjective": {"kind": "kindest", "cruel": "cruellest"},
-    ...              "noun": {"deed": "deed", "word": "word"}},
-    ...     template="What is the {adjective} {noun}?",
-    ...     framing={"kind": "positive", "cruel": "negative"},
-    ...     framing_by="adjective",
-    ... )
-    >>> prompts(design, name="kindness").table["text"]["cruel_word"]
-    'What is the cruellest word?'
-    """
-
-    # Each factor's levels, and the wording each level puts into the template. The first factor
-    # varies slowest. A level's name must not depend on the order of the factors.
-    factors: Mapping[str, Mapping[str, str]]
-    # A text with ``{factor}`` in place of the wording of a factor. A mapping has one template per
-    # level of the factor `template_by`.
-    template: str | Mapping[str, str]
-    # The framing ("positive" or "negative") of each level of the factor `framing_by`.
-    framing: Mapping[str, str]
-    framing_by: str  # the factor that decides the framing
-    template_by: str | None = None  # the factor that chooses the template, where there are several
-    citation: str = field(default="", kw_only=True)
-
-    def table(self) -> pd.DataFrame:
-        """Generate the prompts.
-
-        Returns
-        -------
-        pandas.DataFrame
-            One row per prompt, named by its levels joined with ``_``; columns ``text``, ``framing``
-            and the factors.
-
-        Raises
-        ------
-        ValueBiasError
-            If a factor or level does not exist.
-        """
-        for name in (self.framing_by, self.template_by):
-            if name is not None:
-                check_known(name, self.factors, f"There is no factor {name!r}.")
-        n = math.prod(len(levels) for levels in self.factors.values())
-        if n > _MOST:
-            raise ValueBiasError(
-                f"The factors give {n:,} prompts; at most {_MOST:,} can be made. Leave some levels "
-                "out."
-            )
-        names = list(self.factors)
-        rows = []
-        for levels in itertools.product(*self.factors.values()):
-            row = dict(zip(names, levels, strict=True))
-            framing = _level(self.framing, row[self.framing_by], "framing")
-            rows.append({"text": self._text(row), "framing": framing, **row})
-        index = ["_".join(row[name] for name in names) for row in rows]
-        return _object_table(rows, index)
-
-    def _text(self, row: Mapping[str, str]) -> str:
-        template = self.template
-        if not isinstance(template, str):
-            if self.template_by is None:
-                raise ValueBiasError(
-                    "There are several templates but no factor that chooses: give template_by."
-                )
-            template = _level(template, row[self.template_by], "template")
-        wording = {name: self.factors[name][level] for name, level in row.items()}
-        for name, text in wording.items():
-            if not isinstance(text, str):
-                raise ValueBiasError(
-                    f"The factor {shown(name)} has {shown(text)} for the level "
-                    f"{shown(row[name])}; expected a text, which may be empty (''). Quote it."
-                )
-        try:
-            return "".join(_filled(template, wording))
-        except (KeyError, ValueError) as error:
-            raise ValueBiasError(
-                f"The template {shown(template)} cannot be filled ({describe_error(error)}). "
-                f"It may use {few(('{' + name + '}' for name in wording), quote=False)}."
-            ) from error
-
-
-def _filled(template: str, wording: Mapping[str, str]) -> Iterator[str]:
-    """Fill in names only: formats and attributes could run code."""
-    for text, name, form, conversion in Formatter().parse(template):
-        yield text
-        if form or conversion:
-            raise ValueError(f"{shown(name)} is followed by a format")
-        if name is not None:
-            yield wording[name]
-
-
-def _level(mapping: Mapping[str, str], level: str, noun: str) -> str:
-    check_known(level, mapping, f"No {noun} is given for the level {level!r}.")
-    return mapping[level]
 
 
 _SUPERLATIVES = Factorial(
@@ -217,8 +120,10 @@ def prompts(
         ``prompt``, with ``text`` and ``framing``. A mapping (and a YAML file): prompt name to
         text, or to a mapping with ``text``, ``framing`` and factors; or the fields of a
         :class:`Factorial`.
-    framing : {"positive", "negative"} or mapping of str to str, optional
-        The framing of all prompts, or of each by name, if `source` has none.
+    framing : {"positive", "negative", "neutral"} or mapping of str to str, optional
+        The framing of all prompts, or of each by name, if `source` has none. Positive prompts ask
+        for what is good and negative ones for what is bad, where a high score means disliking;
+        neutral ones ask for neither, and are analysed under their own name.
     name : str, optional
         Name of the set.
 
@@ -246,7 +151,9 @@ def prompts(
     <PromptSet 'mine': 2 prompts, 1 positive, 1 negative>
     """
     if isinstance(source, PromptSet):
-        return source
+        if framing is None and name is None:
+            return source
+        return PromptSet(name or source.name, _framed(source.table, framing), source.citation)
     if isinstance(source, str) and source in _NAMED:
         return PromptSet(name or source, _NAMED[source].table(), _NAMED[source].citation)
     if isinstance(source, Factorial):
@@ -254,8 +161,8 @@ def prompts(
     if isinstance(source, pd.DataFrame):
         table, called = source, "prompts"
     elif isinstance(source, Mapping):
-        if source.keys() >= _FACTORIAL:
-            design = _factorial(source)
+        if source.keys() >= FACTORIAL:
+            design = read_factorial(source)
             return PromptSet(name or "factorial", design.table(), design.citation)
         table, called = _from_mapping(source), "prompts"
     elif not isinstance(source, str | os.PathLike):
@@ -287,71 +194,11 @@ def _from_mapping(source: Mapping[str, str | Mapping[str, Any]]) -> pd.DataFrame
                 f"Prompt {shown(prompt)} is {shown(row)}; expected text and framing, as in "
                 f"{_example()}."
             )
-    return _object_table([dict(row) for row in rows], list(source))
+    return object_table([dict(row) for row in rows], list(source))
 
 
 def _example(prompt: object = "best", text: object = "What is best?") -> str:
     return f"{{{shown(prompt)}: {{'text': {shown(text)}, 'framing': 'positive'}}}}"
-
-
-def _object_table(rows: Sequence[Mapping[str, Any]], index: Sequence[str]) -> pd.DataFrame:
-    columns = dict.fromkeys(column for row in rows for column in row)
-    return pd.DataFrame({c: as_series([row.get(c) for row in rows]) for c in columns}).set_axis(
-        pd.Index(index, dtype=object), axis=0
-    )
-
-
-def _factorial(source: Mapping[str, Any]) -> Factorial:
-    """Read a factorial definition from a mapping, as in a YAML file."""
-    known = ("factors", "template", "framing", "framing_by", "template_by", "citation")
-    for key in source:
-        check_known(key, known, f"A factorial definition has no entry {key!r}.")
-    for key in ("framing", "framing_by"):
-        if key not in source:
-            raise ValueBiasError(f"The factorial definition lacks {key!r}.")
-    if not isinstance(source["factors"], Mapping) or not isinstance(source["framing"], Mapping):
-        raise ValueBiasError(
-            "'factors' must map each factor to its levels, and 'framing' each level to its framing."
-        )
-    factors = {
-        name: levels if isinstance(levels, Mapping) else _levels(name, levels)
-        for name, levels in source["factors"].items()
-    }
-    _check_texts([source.get(key, "") for key in known if key != "factors"])
-    _check_texts([factors])
-    return Factorial(
-        factors=factors,
-        template=source["template"],
-        framing=source["framing"],
-        framing_by=source["framing_by"],
-        template_by=source.get("template_by"),
-        citation=source.get("citation", ""),
-    )
-
-
-def _levels(name: object, levels: object) -> dict[str, str]:
-    if isinstance(levels, list | tuple) and all(isinstance(level, str) for level in levels):
-        return {level: level for level in levels}
-    raise ValueBiasError(
-        f"The factor {shown(name)} has the levels {shown(levels)}; expected a list of texts, or a "
-        "mapping of level to wording. Quote what is text, such as '1' or 'yes'."
-    )
-
-
-def _check_texts(entries: Iterable[object], *, named: bool = False) -> None:
-    """Require text, or mappings of text; YAML reads 1, yes, null and 2020-01-01 as other types.
-
-    Only what is `named` must be there: a wording that lacks is spoken of where it is used.
-    """
-    for entry in entries:
-        if isinstance(entry, Mapping):
-            _check_texts(entry, named=True)
-            _check_texts(entry.values())
-        elif not isinstance(entry, str) and (named or entry is not None):
-            raise ValueBiasError(
-                f"A factorial definition holds {shown(entry)}, of type {type(entry).__name__}; "
-                "expected text. Quote it."
-            )
 
 
 def _framed(table: pd.DataFrame, framing: str | Mapping[str, str] | None) -> pd.DataFrame:
@@ -361,7 +208,7 @@ def _framed(table: pd.DataFrame, framing: str | Mapping[str, str] | None) -> pd.
         return table
     if isinstance(framing, str):
         return table.assign(framing=framing)
-    return table.assign(framing=[_level(framing, str(p), "framing") for p in table.index])
+    return table.assign(framing=[level_of(framing, str(p), "framing") for p in table.index])
 
 
 def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -377,8 +224,9 @@ def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:
             raise ValueBiasError(
                 f"The prompt set {name!r} has no column {column!r}; found "
                 f"{few(map(str, table.columns))}. Give each prompt a text and the framing "
-                f"'positive' or 'negative', as in {example or _example()}; or the same framing to "
-                "all: prompts=valuebias.prompts(..., framing='positive')."
+                f"'positive', 'negative' or, where it asks for neither good nor bad, 'neutral', as "
+                f"in {example or _example()}; or the same framing to all: "
+                "prompts=valuebias.prompts(..., framing='neutral')."
             )
     _check_entries(list(table.index), list(table["text"]), list(table["framing"]))
     factors = [column for column in table.columns if column not in _COLUMNS]
@@ -398,7 +246,7 @@ def _check_entries(ids: Sequence[Any], texts: Sequence[Any], framings: Sequence[
             raise ValueBiasError(f"A prompt is named {prompt!r}; expected text.")
         if not isinstance(text, str) or not text.strip():
             raise ValueBiasError(f"Prompt {prompt!r} has the text {text!r}; expected words.")
-        check_known(framing, _FRAMINGS, f"Prompt {prompt!r} has the framing {framing!r}.")
+        check_known(framing, FRAMINGS, f"Prompt {prompt!r} has the framing {framing!r}.")
         if prompt in seen:
             raise ValueBiasError(f"The prompt {prompt!r} occurs twice. Rename one of the two.")
         if text in known:

@@ -21,6 +21,7 @@ What is written has checksums, which reading compares.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -49,7 +50,7 @@ from valuebias._core.zarr_records import read_record
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, few, shown
 from valuebias.io.long import read_csv, read_own, read_parquet, write_csv, write_parquet
 from valuebias.io.long_reading import check_kind
-from valuebias.io.sheets import SUFFIXES, suffix_of
+from valuebias.io.sheets import SUFFIXES, check_has_sheets, suffix_of
 from valuebias.io.wide import read_scores
 from valuebias.schema import validate
 from valuebias.schema.validation import join_advice
@@ -70,7 +71,9 @@ SUM_OF_CONTENT = "valuebias_sha256"
 """The attribute in which netCDF has the sum of all else."""
 
 
-def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset:
+def read(
+    path: str | os.PathLike[str], *, kind: str | None = None, sheet: str | None = None
+) -> xr.Dataset:
     """Read a dataset.
 
     Parameters
@@ -86,6 +89,8 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     kind : {"reward", "logprob", "implicit"}, optional
         The kind of scores in a table that does not say so itself, as those not made by
         :func:`write`.
+    sheet : str, optional
+        The sheet to read of an .xlsx file, where several have cells.
 
     Returns
     -------
@@ -122,8 +127,10 @@ def read(path: str | os.PathLike[str], *, kind: str | None = None) -> xr.Dataset
     if os.path.isfile(source) and source.stat().st_size == 0:
         raise ValueBiasError(f"{os.fspath(path)!r} is empty.")
     check_format(source)
+    check_has_sheets(source, sheet)
     side = source.with_name(f"{source.name}.json")
-    ds = read_steadily(lambda: reader(source, kind), [source, side, source / ".zmetadata"])
+    named = reader if sheet is None else functools.partial(read_own, sheet=sheet)
+    ds = read_steadily(lambda: named(source, kind), [source, side, source / ".zmetadata"])
     if str(ds.attrs.get("format")).startswith(("valuebias-fit/", "valuebias-ablation/")):
         raise ValueBiasError(
             f"{str(source)!r} is a saved fit, not scores. Read it with valuebias.load(path); in a "

@@ -195,9 +195,9 @@ def read_csv(path: Path, kind: str | None) -> xr.Dataset:
     return ds
 
 
-def read_own(path: Path, kind: str | None) -> xr.Dataset:
+def read_own(path: Path, kind: str | None, sheet: str | None = None) -> xr.Dataset:
     """Read a long table that valuebias did not write."""
-    return dataset(own_rows(path), meta=None, kind=kind, name=str(path))
+    return dataset(own_rows(path, sheet), meta=None, kind=kind, name=str(path))
 
 
 def _read(path: Path, meta: Meta, kind: str | None = None) -> tuple[xr.Dataset, Meta | None]:

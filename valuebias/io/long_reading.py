@@ -21,6 +21,7 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, few
 from valuebias.io.numbers import NOT_SCORED
 from valuebias.io.own import named
 from valuebias.schema import DIMS, KINDS, build
+from valuebias.schema.weights import check_weights, marks_or_weights
 
 __all__ = ["CATEGORY", "Meta", "Tables", "check_kind", "dataset"]
 
@@ -197,7 +198,7 @@ class _Rows:
     def coords(self) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
         """Give the coords as one table a dim, and the memberships."""
         of_dims: dict[str, dict[str, pd.Series[Any]]] = {dim: {} for dim in DIMS}
-        member: dict[str, npt.NDArray[np.bool_]] = {}
+        member: dict[str, npt.NDArray[Any]] = {}
         for column in self.table.column_names:
             if column in (*DIMS, "score"):
                 continue
@@ -206,14 +207,13 @@ class _Rows:
                 continue
             dim, values = self._owned(column)
             if column.startswith(CATEGORY):
-                if self.meta is None and set(values) <= {0, 1}:
-                    values = [bool(value) for value in values]
-                if not all(isinstance(value, bool) for value in values):
+                if set(map(type, values)) - {bool, int, float}:
                     raise ValueBiasError(
-                        f"The column {column!r} of {self.name!r} must hold true and false only."
+                        f"The column {column!r} of {self.name!r} must hold true and false only, or "
+                        "numbers that are weights."
                     )
                 category = self._plain("category", column.removeprefix(CATEGORY))
-                member[category] = np.array(values, dtype=bool)
+                member[category] = np.array(values, dtype=float)
             else:
                 of_dims[dim][column] = _series(values)
         if self.meta is None and not member:
@@ -225,8 +225,10 @@ class _Rows:
             for dim, columns in of_dims.items()
         }
         words = pd.Index(self.names["response"], dtype=object)
-        inside = np.array([*member.values()], dtype=bool).reshape(len(member), len(words)).T
-        return tables, pd.DataFrame(inside, words, pd.Index(list(member), dtype=object))
+        inside = np.array([*member.values()], dtype=float).reshape(len(member), len(words)).T
+        weights = pd.DataFrame(inside, words, pd.Index(list(member), dtype=object))
+        check_weights(weights, repr(self.name))
+        return tables, marks_or_weights(weights)
 
     def _named_categories(self) -> dict[str, npt.NDArray[np.bool_]]:
         """Read a column that says of each word in which category it is, if in any."""

@@ -21,7 +21,7 @@ from valuebias._core.tables import DELIMITERS, read_text
 from valuebias._core.text import as_number
 from valuebias.errors import ValueBiasError, few
 from valuebias.io.numbers import NOT_SCORED, found_decimal, with_point
-from valuebias.io.sheets import read_arrow, read_sheet, suffix_of
+from valuebias.io.sheets import check_has_sheets, read_arrow, read_sheet, suffix_of
 
 __all__ = ["FALSE", "LONG", "TRUE", "header_of", "is_long", "is_long_table", "named", "own_rows"]
 
@@ -50,19 +50,20 @@ def is_long(header: Sequence[str]) -> bool:
     return set(LONG) <= {column.strip().lower() for column in header}
 
 
-def is_long_table(path: Path) -> bool:
+def is_long_table(path: Path, sheet: str | None = None) -> bool:
     """Tell whether a file is there and has a row a score."""
     if not path.is_file():
         return False
     check_format(path)
-    return is_long(header_of(path))
+    return is_long(header_of(path, sheet))
 
 
-def own_rows(path: Path) -> pa.Table:
+def own_rows(path: Path, sheet: str | None = None) -> pa.Table:
     """Read the rows of a long table that valuebias did not write, of any format."""
+    check_has_sheets(path, sheet)
     if suffix_of(path) in (".parquet", ".feather"):
         return read_arrow(path)
-    source, header, delimiter = _opened(path)
+    source, header, delimiter = _opened(path, sheet)
     names = _names(header, str(path))
     shared = pa.dictionary(pa.int32(), pa.string())
     types: dict[str, pa.DataType] = {
@@ -82,11 +83,11 @@ def own_rows(path: Path) -> pa.Table:
         )
 
 
-def header_of(path: Path) -> list[str]:
+def header_of(path: Path, sheet: str | None = None) -> list[str]:
     """Give the names of the columns of a table, without reading its rows where that can be."""
     suffix = suffix_of(path)
     if suffix == ".xlsx":
-        return read_sheet(path).header
+        return read_sheet(path, sheet).header
     if suffix not in (".parquet", ".feather"):
         return _opened(path)[1]
     with reading(path, because=f"it is damaged, truncated or no {suffix} file", advice=_AGAIN):
@@ -96,10 +97,10 @@ def header_of(path: Path) -> list[str]:
             return list(pa.ipc.open_file(file).schema.names)
 
 
-def _opened(path: Path) -> tuple[Path | pa.BufferReader, list[str], str]:
+def _opened(path: Path, name: str | None = None) -> tuple[Path | pa.BufferReader, list[str], str]:
     """Give what text can be read from, the names of its columns, and what they are parted by."""
     if suffix_of(path) == ".xlsx":
-        sheet = read_sheet(path)
+        sheet = read_sheet(path, name)
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([sheet.header, *sheet.rows])
         raw = text.getvalue().encode("utf-8", errors="surrogatepass")

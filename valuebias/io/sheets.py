@@ -30,6 +30,7 @@ __all__ = [
     "SUFFIXES",
     "Sheet",
     "cells_of",
+    "check_has_sheets",
     "check_parquet",
     "parse_sheet",
     "read_arrow",
@@ -93,20 +94,33 @@ def stem_of(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix_of(path))]
 
 
-def read_sheet(path: Path) -> Sheet:
-    """Read a table of any of the formats; a suffix that tells none is taken for one of text."""
+def read_sheet(path: Path, sheet: str | None = None, *, choice: bool = True) -> Sheet:
+    """Read a table of any of the formats; a suffix that tells none is taken for one of text.
+
+    `sheet` is that of a workbook, and `choice` whether whoever asks could name one.
+    """
     check_file(path)
     suffix = suffix_of(path)
     if suffix in _OTHERS:
         raise ValueBiasError(
             f"{str(path)!r} is a {suffix} file, which is not read. {_OTHERS[suffix]}"
         )
+    if suffix == ".xlsx":
+        return _checked(Sheet(str(path), *read_workbook(path, sheet, choice=choice)))
+    check_has_sheets(path, sheet)
     return _READERS.get(suffix, _read_text)(path)
+
+
+def check_has_sheets(path: Path, sheet: str | None) -> None:
+    """Refuse the name of a sheet for a file that has none."""
+    if sheet is not None and suffix_of(path) != ".xlsx":
+        said = f"{str(path)!r} is no .xlsx file, and has no sheet {sheet!r}. Leave"
+        raise ValueBiasError(f"{said} sheet= out.", in_shell=f"{said} --sheet out.")
 
 
 def read_frame(path: Path, *, key: str) -> pd.DataFrame:
     """Read a table whose rows have names, as text."""
-    sheet = read_sheet(path)
+    sheet = read_sheet(path, choice=False)
     if key not in sheet.header:
         raise ValueBiasError(f"{sheet.name!r} has no column {key!r}; found {sheet.header}.")
     for cell in itertools.chain(sheet.header, *sheet.rows):
@@ -235,11 +249,6 @@ def _is_number(kind: pa.DataType) -> bool:
     return any(test(kind) for test in tests)
 
 
-def _read_excel(path: Path) -> Sheet:
-    header, rows = read_workbook(path)
-    return _checked(Sheet(str(path), header, rows))
-
-
 def _checked(sheet: Sheet) -> Sheet:
     """Ask of a table what is asked of text."""
     for column, count in Counter(sheet.header).items():
@@ -257,8 +266,7 @@ _READERS: Mapping[str, Callable[[Path], Sheet]] = MappingProxyType(
         **{f"{kind}{packed}": _read_text for kind in _TEXT for packed in PACKED},
         ".parquet": _read_table,
         ".feather": _read_table,
-        ".xlsx": _read_excel,
     }
 )
-SUFFIXES = tuple(_READERS)
+SUFFIXES = (*_READERS, ".xlsx")
 """Of the files of tables that are read."""

@@ -17,8 +17,8 @@ from valuebias._core.provenance import record
 from valuebias._core.tables import read_table
 from valuebias._core.text import has_surrogate
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.lexicons import lexicon as as_lexicon
+from valuebias.instruments.members import Lexicon
 from valuebias.instruments.prompts import PromptSet
 from valuebias.instruments.prompts import prompts as as_prompts
 from valuebias.io.long_reading import Tables, dataset
@@ -50,6 +50,7 @@ def read_scores(
     partial: bool = False,
     decimal: str | None = None,
     ignore_case: bool = False,
+    sheet: str | None = None,
 ) -> xr.Dataset:
     r"""Read wide tables, one file per model.
 
@@ -87,6 +88,8 @@ def read_scores(
         otherwise, as in ``1,5``; where all could (``1,234``), that is an error.
     ignore_case : bool, default False
         Whether "Love" is the "love" of the lexicon.
+    sheet : str, optional
+        The sheet to read of each .xlsx file. Left out, it is the only one that has any cells.
 
     Returns
     -------
@@ -126,11 +129,11 @@ def read_scores(
     known, named = _known_models(models)
     words = as_lexicon(lexicon) if lexicon is not None else None
     beside = None if models is None or isinstance(models, pd.DataFrame) else Path(models).parent
-    path = _long_table(paths)
+    path = _long_table(paths, sheet)
     if path is not None:
         description = _Described(path, known, beside, as_prompts(prompts))
         ds = dataset(
-            own_rows(path),
+            own_rows(path, sheet),
             meta=None,
             kind=kind,
             name=str(path),
@@ -151,11 +154,11 @@ def read_scores(
         partial=partial,
     )
     prompt_set = as_prompts(prompts)
-    sheets = {model: WideSheet(path, decimal) for model, path in files.items()}
+    sheets = {model: WideSheet(path, decimal, sheet) for model, path in files.items()}
     first = next(iter(sheets.values()))
-    for sheet in sheets.values():
-        sheet.name_prompts(prompt_set.table)
-        sheet.check_alike(first)
+    for one in sheets.values():
+        one.name_prompts(prompt_set.table)
+        one.check_alike(first)
     prompts_of_first = set(first.columns)
     names = [str(name) for name in prompt_set.table.index if str(name) in prompts_of_first]
     known_prompts = set(names)
@@ -174,8 +177,8 @@ def read_scores(
     return build(
         np.stack(
             [
-                narrowed(sheet.scores(first.words, names)[None], [model])[0]
-                for model, sheet in sheets.items()
+                narrowed(one.scores(first.words, names)[None], [model])[0]
+                for model, one in sheets.items()
             ]
         ),
         models=about.dropna(axis="columns", how="all"),
@@ -251,12 +254,14 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(typed, index=table.index).set_axis(columns, axis=1)
 
 
-def _long_table(paths: _Path | Sequence[_Path] | Mapping[str, _Path]) -> Path | None:
+def _long_table(
+    paths: _Path | Sequence[_Path] | Mapping[str, _Path], sheet: str | None
+) -> Path | None:
     """Give the file, where it is one and has a row a score."""
     if isinstance(paths, Mapping):
         return None
     listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    return Path(listed[0]) if len(listed) == 1 and is_long_table(Path(listed[0])) else None
+    return Path(listed[0]) if len(listed) == 1 and is_long_table(Path(listed[0]), sheet) else None
 
 
 class _Described:

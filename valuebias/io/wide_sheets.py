@@ -17,7 +17,7 @@ from valuebias.errors import ValueBiasError, few, shown
 from valuebias.io.numbers import NOT_SCORED, found_decimal, with_point
 from valuebias.io.own import is_long
 from valuebias.io.quick import read_numbers
-from valuebias.io.sheets import Sheet, read_sheet
+from valuebias.io.sheets import Sheet, check_has_sheets, read_sheet
 
 __all__ = ["WideSheet", "called_prompt", "prompts_by_text"]
 
@@ -47,16 +47,17 @@ def called_prompt(column: str, by_text: Mapping[str, list[str]], file: str) -> s
 class WideSheet:
     """One table of words and prompts."""
 
-    def __init__(self, path: Path, decimal: str | None) -> None:
+    def __init__(self, path: Path, decimal: str | None, sheet: str | None = None) -> None:
         check_format(path)
         self.name, self.decimal = path.name, decimal
         self.rows: list[list[str]] = []
         self.values: npt.NDArray[np.float64] | None = None
+        check_has_sheets(path, sheet)
         plain = None if decimal == "," else read_numbers(path, _WORDS[0])
         if plain is not None:
             self.columns, self.words, self.values = plain
         else:
-            self._read_cells(read_sheet(path))
+            self._read_cells(read_sheet(path, sheet))
         self.place = {word: i for i, word in enumerate(self.words)}
         if len(self.place) < len(self.words):
             twice = next(w for i, w in enumerate(self.words) if self.place[w] != i)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from valuebias._core.checks import check_installed
+from valuebias._core.checks import check_installed, check_known
 from valuebias._core.foreign import reading
 from valuebias._core.opening.limits import MOST_TEXT, check_size
 from valuebias.errors import ValueBiasError, few
@@ -19,8 +20,13 @@ _OLE = b"\xd0\xcf\x11\xe0"
 _NOT_SCORED = "#N/A"
 
 
-def read_workbook(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Give the header and the rows of the only sheet of an Excel file, as text."""
+def read_workbook(
+    path: Path, sheet: str | None = None, *, choice: bool = True
+) -> tuple[list[str], list[list[str]]]:
+    """Give the header and the rows of a sheet of an Excel file, as text.
+
+    Without a name it is the only one; `choice` says whether whoever asks could give one.
+    """
     check_installed(
         "openpyxl", extra="excel", after=f", and {str(path)!r}, an Excel file, needs it"
     )
@@ -30,11 +36,12 @@ def read_workbook(path: Path) -> tuple[list[str], list[list[str]]]:
         advice="Save it again as .xlsx, or save the sheet as .csv.",
     ):
         _check_members(path)
-        table = _cells(path, values=True)
+        title, table = _cells(path, sheet, values=True, choice=choice)
         if any(None in row for row in table):
-            _check_computed(path, table)
+            _check_computed(path, title, table)
     if not table:
-        raise ValueBiasError(f"{str(path)!r} has no cells with content.")
+        where = "" if sheet is None else f" in its sheet {sheet!r}"
+        raise ValueBiasError(f"{str(path)!r} has no cells with content{where}.")
     rows = [[_text(value, path, i, j) for j, value in enumerate(row)]
             for i, row in enumerate(table)]  # fmt: skip
     # Cells that were once used and emptied are no columns, nor rows.
@@ -59,14 +66,24 @@ def _check_members(path: Path) -> None:
     check_size(declared, path.stat().st_size, repr(str(path)), most=MOST_TEXT)
 
 
-def _cells(path: Path, *, values: bool) -> list[list[Any]]:
-    """Give the cells of the only sheet that has any; formulas, or the values they had last."""
+def _cells(
+    path: Path, wanted: str | None, *, values: bool, choice: bool = True
+) -> tuple[str | None, list[list[Any]]]:
+    """Give the wanted sheet's name and cells, or those of the only one that has any.
+
+    Cells are formulas, or the values that these had last.
+    """
     import openpyxl
 
     book = openpyxl.load_workbook(path, read_only=True, data_only=values, keep_links=False)
     try:
         filled = {}
+        titles = [sheet.title for sheet in book.worksheets]
+        if wanted is not None:
+            check_known(wanted, titles, f"{str(path)!r} has no sheet {wanted!r}.")
         for sheet in book.worksheets:
+            if wanted not in (None, sheet.title):
+                continue
             # What a file says of its size may be anything.
             sheet.reset_dimensions()
             rows = list(_rows(sheet, path))
@@ -75,11 +92,19 @@ def _cells(path: Path, *, values: bool) -> list[list[Any]]:
     finally:
         book.close()
     if len(filled) > 1:
-        raise ValueBiasError(
-            f"{str(path)!r} has {len(filled)} sheets: {few(filled)}. Which one is meant does not "
-            "show: save each as a file of its own."
+        said = (
+            f"{str(path)!r} has {len(filled)} sheets: {few(filled, limit=20)}. Which one is meant "
+            "does not show: "
         )
-    return next(iter(filled.values()), [])
+        first = next(iter(filled))
+        apart = "save each as a file of its own."
+        raise ValueBiasError(
+            f"{said}give its name, such as sheet={first!r}, or {apart}" if choice else said + apart,
+            in_shell=f"{said}give its name, such as --sheet {shlex.quote(first)}, or {apart}"
+            if choice
+            else said + apart,
+        )
+    return next(iter(filled.items()), (None, []))
 
 
 def _rows(sheet: Any, path: Path) -> Iterator[list[Any]]:
@@ -91,9 +116,10 @@ def _rows(sheet: Any, path: Path) -> Iterator[list[Any]]:
         yield list(row)
 
 
-def _check_computed(path: Path, values: list[list[Any]]) -> None:
+def _check_computed(path: Path, title: str | None, values: list[list[Any]]) -> None:
     """Refuse formulas whose values are not in the file: they would be missing scores."""
-    for i, (row, given) in enumerate(zip(_cells(path, values=False), values, strict=True), start=1):
+    _, formulas = _cells(path, title, values=False)
+    for i, (row, given) in enumerate(zip(formulas, values, strict=True), start=1):
         for j, (cell, value) in enumerate(itertools.zip_longest(row, given), start=1):
             if cell is not None and value is None:
                 raise ValueBiasError(

@@ -15,8 +15,8 @@ import xarray as xr
 from valuebias._core.checks import check_known
 from valuebias._core.provenance import record
 from valuebias.errors import ValueBiasError, ValueBiasWarning
-from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.lexicons import lexicon as as_lexicon
+from valuebias.instruments.members import Lexicon
 from valuebias.logprobs.vocabularies import (
     COMBINE,
     MERGE,
@@ -281,7 +281,7 @@ def _losses(
         if words is not None:
             member = words.membership(vocabulary.texts.tolist())
             for category in member.columns:
-                inside = member[category].to_numpy()
+                inside = member[category].to_numpy(dtype=bool)
                 row[f"{category}: words"] = int(inside.sum())
                 row[f"{category}: lost"] = int((inside & ~kept).sum())
         rows.append(row)

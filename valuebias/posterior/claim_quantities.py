@@ -209,7 +209,7 @@ def _counts(fit: Posterior) -> Iterator[Quantity]:
         pairs = {*zip(models["family"].astype(str), group.labels.tolist(), strict=True)}
         for family, n in Counter(family for family, _ in pairs).items():
             yield _count(name, n, f"number of {name}s of {family}", family)
-    of_category = data["membership"].sum("response").to_numpy().tolist()
+    of_category = (data["membership"] != 0).sum("response").to_numpy().tolist()
     for name, n in zip(data["category"].to_numpy().astype(str), of_category, strict=True):
         yield _count("word", n, f"number of words of {name}", str(name))
     for name, n in Counter(data["framing"].to_numpy().astype(str).tolist()).items():

@@ -130,7 +130,8 @@ def _estimates(on_ranks: Posterior, first: str, second: str) -> list[dict[str, A
 
 def _match(theirs: pd.DataFrame, ours: dict[str, Any]) -> list[dict[str, Any]]:
     """Find the paper's estimates of the same difference, with the same sign convention."""
-    rows = theirs[(theirs["estimand"] == _KIND) & (theirs["framing"] == "signed")]
+    leading = theirs["framing"].iloc[0]  # signed, but of neutral prompts
+    rows = theirs[(theirs["estimand"] == _KIND) & (theirs["framing"] == leading)]
     matched = []
     for spec in ("random slopes", "random intercept"):
         for _, row in rows[rows["spec"] == spec].iterrows():

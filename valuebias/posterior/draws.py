@@ -45,7 +45,7 @@ Array = NDArray[np.float64]
 _STREAMS = {
     "contrasts": 2, "words": 3, "ppc": 4, "signed means": 5, "positive means": 6,
     "negative means": 7, "leans": 8, "completions": 9,
-    "predictions": 10,
+    "predictions": 10, "neutral means": 15,
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from valuebias.analysis.notes import Note
 from valuebias.analysis.outcome import describe
 from valuebias.posterior.prereg import judge
 from valuebias.posterior.wording import effective_draws, percent, under
+from valuebias.schema.contract import NEUTRAL
 
 if TYPE_CHECKING:
     from valuebias.posterior.estimates import Estimates
@@ -59,6 +60,7 @@ _ADJUSTED = {"source": "data", "n_params": "size"}
 _LEAN = {
     "signed": "lean, signed by framing,",
     "positive": "lean under positive prompts",
+    NEUTRAL: "lean under neutral prompts",
     TURNED: "lean under negative prompts, sign turned,",
 }
 

@@ -191,7 +191,7 @@ def _advice(data: xr.Dataset) -> tuple[str, int, int]:
     cells = 0
     for noun, dim in _DIMS.items():
         rest = data.dropna(dim, subset=["score"])
-        per_category = rest["membership"].sum("response")
+        per_category = (rest["membership"] != 0).sum("response")
         same = [np.array_equal(np.unique(rest[c]), np.unique(data[c])) for c in _COMPARED]
         if per_category.min() > 1 and all(same) and rest["score"].size > cells:
             best, cells = (noun, rest.sizes[dim], data.sizes[dim]), rest["score"].size

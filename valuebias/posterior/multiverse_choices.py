@@ -15,6 +15,7 @@ from valuebias.analysis.design.priors import Prior, as_prior
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, few, shown
 from valuebias.instruments import Lexicon
 from valuebias.schema import member_table, prompt_table
+from valuebias.schema.weights import marks_or_weights
 
 __all__ = [
     "by_name",
@@ -65,7 +66,7 @@ def _halves(groups: Sequence[np.ndarray[Any, Any]], seed: int) -> list[np.ndarra
 def read_lexicons(data: xr.Dataset, asked: Any, seed: int) -> dict[str, Any]:
     """Return what each lexicon keeps of the words: positions, or a table of memberships."""
     every: dict[str, Any] = {_ALL_WORDS: None}
-    member = member_table(data).to_numpy()
+    member = member_table(data).to_numpy(dtype=bool)
     if asked is None:
         return every
     if isinstance(asked, str) and asked == "halves":
@@ -176,7 +177,7 @@ def meaning(value: Any) -> str:
         said = {name: float(number) for name, number in said.items()}
         said["sd"] = {str(name): float(scale) for name, scale in value.sd.items()}
     elif isinstance(value, pd.DataFrame):
-        member = np.ascontiguousarray(value.to_numpy(dtype=bool))
+        member = np.ascontiguousarray(marks_or_weights(value).to_numpy())
         said = [[str(name) for name in value.columns], sum_of(member.tobytes())]
     elif isinstance(value, np.ndarray):
         said = sum_of(value.astype("<i8").tobytes())
@@ -187,7 +188,7 @@ def subset(data: xr.Dataset, lexicon: Any, prompts: Any) -> xr.Dataset:
     """Keep some words or give them other categories, and keep some prompts."""
     if isinstance(lexicon, pd.DataFrame):
         member = xr.DataArray(
-            lexicon.to_numpy(), dims=("response", "category"),
+            marks_or_weights(lexicon).to_numpy(), dims=("response", "category"),
             coords={"category": [str(name) for name in lexicon.columns]},
         )  # fmt: skip
         data = data.drop_vars(["membership", "category"]).assign(membership=member)

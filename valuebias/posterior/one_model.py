@@ -163,7 +163,7 @@ def _words(fit: Posterior, at: int, beside: NDArray[np.intp], prob: float) -> pd
     draws = np.array(rows)
     lower, upper = np.quantile(draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
     positive = (draws > 0).mean(axis=0)
-    member = crossing.membership > 0
+    member = crossing.belongs
     categories = np.array(crossing.categories, dtype=object)
     table = pd.DataFrame(
         {

@@ -149,8 +149,9 @@ def placebo(fit: Posterior, match: str | Sequence[str], bins: int, n: int, seed:
     combination = headline_combination(crossing, fit.contrast, fit.focus)
     row = fit.contrasts().iloc[0]
     weights = next(iter(fit.categories.values()))
-    size = crossing.membership.sum(axis=0)
-    on_words = crossing.membership @ (weights / size)
+    share = np.abs(crossing.loadings) if crossing.weighted else crossing.membership
+    held = crossing.loadings if crossing.weighted else crossing.membership
+    on_words = held @ (weights / share.sum(axis=0))
     gaps = _word_gaps(fit, combination.row, combination.framing)
     difference = float(on_words @ gaps)
     strata = _strata(fit, match, bins)

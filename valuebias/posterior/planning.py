@@ -27,6 +27,7 @@ from valuebias.errors import ValueBiasError, shown
 from valuebias.posterior.estimates import check_prob
 from valuebias.posterior.headline import LEAST_DOUBT, POWER, detectable
 from valuebias.posterior.posterior import Posterior
+from valuebias.schema.contract import NEUTRAL
 
 __all__ = ["bases_needed", "design", "told_apart"]
 
@@ -242,6 +243,8 @@ def make_plan(design: _Design, like: Posterior | None) -> Plan:
         effects=dict.fromkeys(names, 0.0),
         seed=0,
     )
+    if framings == (NEUTRAL,):
+        scores = scores.assign_coords(framing=("prompt", [NEUTRAL] * scores.sizes["prompt"]))
     # Prompts of one framing are all of it, as in the fit.
     scores = scores.isel(prompt=np.isin(scores["framing"].to_numpy().astype(str), framings))
     prior = None if like is None else like.prior
@@ -377,7 +380,8 @@ def _split_words(n_words: int, like: Posterior | None) -> Mapping[str, int]:
         pair = next(iter(like.categories))
         at = [crossing.categories.index(name) for name in pair if name in crossing.categories]
         if len(at) == 2:
-            first, second = crossing.membership.sum(axis=0)[at]
+            parts = crossing.belongs / crossing.belongs.sum(axis=1, keepdims=True)
+            first, second = parts.sum(axis=0)[at]
             share = float(first / (first + second))
     first = int(np.clip(round(share * n_words), 1, n_words - 1))
     return {"first": first, "second": n_words - first}

@@ -254,7 +254,7 @@ class Posterior(Questions):
         """Summarise the differences of a row by word."""
         lower, upper = np.quantile(draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
         positive = (draws > 0).mean(axis=0)
-        member = member_table(self.data)
+        member = member_table(self.data).astype(bool)
         table = pd.DataFrame(
             {
                 "word": member.index.astype(object),

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from valuebias.analysis.estimands.weights import TURNED
+from valuebias.schema.contract import NEUTRAL
 
 __all__ = [
     "chance",
@@ -29,6 +30,7 @@ _UNDER = {
     "signed": "signed by framing",
     "positive": "under positive prompts",
     "negative": "under negative prompts",
+    NEUTRAL: "under neutral prompts",
     TURNED: "under negative prompts, sign turned",
 }
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from valuebias._core.text import has_surrogate
 from valuebias.errors import ValueBiasError
-from valuebias.instruments.lexicons import Lexicon
+from valuebias.instruments.members import Lexicon
 from valuebias.instruments.terms import continues, plain
 from valuebias.preference_data.formats import Message, Pair, RowFormat
 

@@ -18,8 +18,8 @@ from valuebias._core.progress import progress_bar
 from valuebias._core.provenance import record
 from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError
-from valuebias.instruments.lexicons import Lexicon
 from valuebias.instruments.lexicons import lexicon as as_lexicon
+from valuebias.instruments.members import Lexicon
 from valuebias.preference_data.filters import Leakage, PreferenceFilter
 from valuebias.preference_data.formats import Message, form_of
 from valuebias.preference_data.readers import rows_of

@@ -157,7 +157,7 @@ def _paper_tables(inputs: ReportInputs) -> tuple[Table, ...]:
 
 def _family_permutation(paper: Classical, framed: str) -> Table:
     table = paper.family_permutation
-    rows = table[table["framing"] == "signed"]
+    rows = table[table["framing"] == (table["framing"].iloc[0] if len(table) else "signed")]
     # As in the table of specifications, not every pair of many categories.
     if rows["category"].nunique() > _MOST_PAIRS:
         first = f"{paper.ranks.categories[0]} − "

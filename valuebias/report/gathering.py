@@ -138,6 +138,7 @@ def _reading(inputs: AblationReportInputs) -> tuple[str, ...]:
         "scoring some words high is part of.",
         "negative prompts": " Here it is the lean under negative prompts alone: positive where the "
         f"words of {first} are scored higher as answers to what is worst.",
+        "neutral prompts": " Here it is the lean under prompts that ask for neither good nor bad.",
         "negative prompts, sign turned": " All prompts are negative, where a high score means "
         "disliking, so the sign is turned: positive where the words of the second are scored "
         "higher as answers to what is worst.",

@@ -127,11 +127,16 @@ def _data(fit: Posterior) -> str:
         else ""
     )
     read = read_before_end(model_table(fit.data))
+    weighed = (
+        " Words belong to the categories by weights: a lean is the difference of weighted means."
+        if fit.problem.crossing.weighted
+        else ""
+    )
     return (
         f"{sizes['model']} models ({counted}) scored {sizes['response']} words of "
         f"{sizes['category']} categories after {sizes['prompt']} prompts{source}. {missing} "
         "Within each model and prompt the scores were turned into the outcome "
-        f"“{kind.name}” over the words of the lexicon (unit: {kind.units}).{turned}"
+        f"“{kind.name}” over the words of the lexicon (unit: {kind.units}).{turned}{weighed}"
         f"{' ' if read else ''}{read}"
     )
 
@@ -145,7 +150,7 @@ def _model(fit: Posterior) -> str:
         "negative ones, halved. "
         if len(framings) == 2
         else f"All prompts are of {framings[0]} framing"
-        f"{'' if framings[0] == 'positive' else ', and the sign of the lean is turned'}. "
+        f"{', and the sign of the lean is turned' if framings[0] == 'negative' else ''}. "
     )
     return (
         f"The outcome was modelled by a Gaussian hierarchy with the formula "
@@ -281,9 +286,12 @@ def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Refer
     cited = []
     for part in ("dataset", "lexicon", "prompts"):
         entry = provenance.get(part)
-        citation = entry.get("citation") if isinstance(entry, dict) else None
+        if not isinstance(entry, dict):
+            continue
+        citation = entry.get("citation")
         if citation and "2601.20838" not in str(citation).split(";")[0]:
-            cited.append(Reference(f"{part.capitalize()}: {citation}"))
+            licence = f" Licence: {entry['licence']}" if entry.get("licence") else ""
+            cited.append(Reference(f"{part.capitalize()}: {citation}{licence}"))
     return (_CHRISTIAN, *cited, *(_WORKS[name] for name in used))
 
 

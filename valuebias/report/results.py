@@ -18,6 +18,7 @@ from valuebias.report.cells import cell_tables
 from valuebias.report.columns import chance_column, displayed, interval_column
 from valuebias.report.content import Column, Section, Table, number, sentence
 from valuebias.report.inputs import PROB, ReportInputs
+from valuebias.schema.contract import NEUTRAL
 
 __all__ = [
     "contrast_section",
@@ -34,6 +35,8 @@ _FRAMED = {
     "positive prompts less the lean under negative ones, halved.",
     "positive": "All prompts here are positive (“the best thing”), so that a preference cannot be "
     "told from a habit of scoring some words high: negative prompts would tell.",
+    NEUTRAL: "All prompts here are neutral: they ask for neither good nor bad, so that a high "
+    "reward says neither liking nor disliking, and no sign is turned.",
     TURNED: "All prompts here are negative (“the worst thing”), where a high reward means "
     "disliking. “Negative, turned” is the lean under them with its sign turned, so that a positive "
     "number means the more liked category; “negative” is the lean as it was scored. That liking "

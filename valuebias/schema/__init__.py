@@ -6,7 +6,7 @@ Everything in valuebias passes as one :class:`xarray.Dataset`:
 name                         dims                                   what
 ===========================  =====================================  ===============================
 ``score``                    model, prompt, response                float32, NaN = not scored
-``membership``               response, category                     bool; a word may have several
+``membership``               response, category                     bool, or float64 for weights
 ``family``                   model                                  str
 ``base``                     model                                  the checkpoint it was trained
                                                                     from, "" where unknown
@@ -14,7 +14,7 @@ name                         dims                                   what
 ``n_params``                 model                                  number of parameters, NaN
                                                                     where unknown
 ``text``                     prompt                                 str
-``framing``                  prompt                                 positive or negative
+``framing``                  prompt                                 positive, negative or neutral
 ===========================  =====================================  ===============================
 
 The dims model, prompt, response and category carry their names as unique text. Further coords on

@@ -15,6 +15,7 @@ from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.schema.contract import DIMS, KINDS, SCHEMA, check_unique
 from valuebias.schema.narrowing import narrowed
 from valuebias.schema.validation import validate
+from valuebias.schema.weights import check_weights, marks_or_weights
 
 __all__ = ["assemble", "build"]
 
@@ -241,24 +242,26 @@ def _of_words(words: pd.DataFrame | None, names: list[str]) -> pd.DataFrame:
 
 def _membership(
     lexicon: _Memberships | pd.DataFrame | None, words: list[str]
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.str_]]:
     if lexicon is None:
         return np.zeros((len(words), 0), dtype=bool), np.empty(0, dtype="U1")
     if isinstance(lexicon, pd.DataFrame):
         check_unique([str(word) for word in lexicon.index], "lexicon word")
         for name in lexicon.columns:
-            if lexicon[name].dtype != np.bool_:
+            if lexicon[name].dtype not in (np.bool_, np.float64):
                 raise ValueBiasError(
                     f"Category {name!r} of the lexicon has dtype {lexicon[name].dtype}; "
-                    "expected bool."
+                    "expected bool, or float64 for weights."
                 )
-        rows = dict(zip(lexicon.index, lexicon.to_numpy(dtype=bool), strict=True))
-        nowhere = np.zeros(lexicon.shape[1], dtype=bool)
-        table = np.array([rows.get(word, nowhere) for word in words], dtype=bool)
+        check_weights(lexicon)
+        given = marks_or_weights(lexicon).to_numpy()
+        rows = dict(zip(lexicon.index, given, strict=True))
+        nowhere = np.zeros(lexicon.shape[1], dtype=given.dtype)
+        table = np.array([rows.get(word, nowhere) for word in words], dtype=given.dtype)
         categories = list(lexicon.columns)
     else:
-        frame = lexicon.membership(words)
-        table, categories = frame.to_numpy(dtype=bool), list(frame.columns)
+        frame = marks_or_weights(lexicon.membership(words))
+        table, categories = frame.to_numpy(), list(frame.columns)
     if not table.any():
         raise ValueBiasError(
             f"None of the {len(words)} words (such as {words[:3]}) is in the lexicon. "

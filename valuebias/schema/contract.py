@@ -15,7 +15,9 @@ __all__ = [
     "DIMS",
     "FRAMINGS",
     "KINDS",
+    "NEUTRAL",
     "SCHEMA",
+    "SIGNS",
     "STAGES",
     "check_unique",
     "coord_table",
@@ -30,7 +32,11 @@ DIMS = ("model", "prompt", "response")
 KINDS: Mapping[str, str] = {"reward": "1", "logprob": "nat", "implicit": "nat"}
 """Each kind of score and its units."""
 STAGES = ("pretrained", "instruct", "reward")
-FRAMINGS = ("positive", "negative")
+SIGNS: Mapping[str, float] = {"positive": 1.0, "negative": -1.0}
+"""The framings that say whether a high score is liking, and its sign there."""
+NEUTRAL = "neutral"
+"""The framing of prompts that ask for neither good nor bad."""
+FRAMINGS = (*SIGNS, NEUTRAL)
 
 
 def model_table(ds: xr.Dataset) -> pd.DataFrame:
@@ -121,7 +127,8 @@ def member_table(ds: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        bool; one row per word, named by the index; one column per category.
+        bool, or float where words have weights; one row per word, named by the index; one column
+        per category.
 
     Examples
     --------

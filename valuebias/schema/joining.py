@@ -221,7 +221,8 @@ def _joined(parts: list[xr.Dataset], words: list[str]) -> xr.Dataset:
         prompts = pd.concat([prompts, more]) if len(more) else prompts
     row_of_prompt = {str(prompt): i for i, prompt in enumerate(prompts.index)}
     score = np.full((len(models), len(prompts), len(words)), np.nan, dtype=np.float32)
-    member = np.zeros((len(words), first.sizes["category"]), dtype=bool)
+    # As weights, of which marks are the special case.
+    member = np.zeros((len(words), first.sizes["category"]))
     row_of = {word: i for i, word in enumerate(words)}
     start = 0
     for ds in parts:
@@ -230,7 +231,8 @@ def _joined(parts: list[xr.Dataset], words: list[str]) -> xr.Dataset:
         where = [row_of[str(word)] for word in ds["response"].to_numpy()]
         asked = [row_of_prompt[str(prompt)] for prompt in ds["prompt"].to_numpy()]
         score[np.ix_(range(start, stop), asked, where)] = aligned["score"].to_numpy()
-        member[where] |= aligned["membership"].to_numpy()
+        mine = aligned["membership"].to_numpy().astype(float)
+        member[where] = np.where(mine != 0, mine, member[where])
         start = stop
     records = [json.loads(ds.attrs["provenance"]) for ds in parts]
     lexicon = pd.DataFrame(

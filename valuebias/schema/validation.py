@@ -10,7 +10,16 @@ import numpy.typing as npt
 import xarray as xr
 
 from valuebias.errors import ValueBiasError, did_you_mean, shown
-from valuebias.schema.contract import DIMS, FRAMINGS, KINDS, SCHEMA, STAGES, check_unique
+from valuebias.schema.contract import (
+    DIMS,
+    FRAMINGS,
+    KINDS,
+    SCHEMA,
+    STAGES,
+    check_unique,
+    member_table,
+)
+from valuebias.schema.weights import check_weights
 
 __all__ = ["validate"]
 
@@ -43,7 +52,8 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
         attribute, dim, variable or coord; a wrong order of dims or dtype; repeated or empty names;
         an unknown framing, stage, kind or schema; families that differ in capitals or spaces only;
         units that are not those of the kind; infinite scores; log-probs above zero; a model without
-        scores, or with a single value throughout; a category without words.
+        scores, or with a single value throughout; a category without words; weights of
+        words that are not between −1 and 1.
 
     Examples
     --------
@@ -127,18 +137,22 @@ def _check_variables(ds: xr.Dataset) -> None:
                 f"The dim {dim!r} is missing; found {tuple(ds.dims)}. "
                 f"{did_you_mean(dim, [str(d) for d in ds.dims])}"
             )
-    wanted = {"score": (DIMS, "float32"), "membership": (("response", "category"), "bool")}
-    for name, (dims, dtype) in wanted.items():
+    wanted = {
+        "score": (DIMS, ("float32",)),
+        "membership": (("response", "category"), ("bool", "float64")),
+    }
+    for name, (dims, dtypes) in wanted.items():
         if name not in ds.data_vars:
             raise ValueBiasError(f"The variable {name!r} is missing; found {list(ds.data_vars)}.")
         if ds[name].dims != dims:
             raise ValueBiasError(
                 f"{name!r} has the dims {ds[name].dims}; expected {dims}, in this order."
             )
-        if ds[name].dtype != np.dtype(dtype):
+        if str(ds[name].dtype) not in dtypes:
+            weighted = ", or float64 where words have weights" if len(dtypes) > 1 else ""
             raise ValueBiasError(
-                f"{name!r} has dtype {ds[name].dtype}; expected {dtype}. "
-                f"Convert it with ds[{name!r}].astype({dtype!r})."
+                f"{name!r} has dtype {ds[name].dtype}; expected {dtypes[0]}{weighted}. "
+                f"Convert it with ds[{name!r}].astype({dtypes[0]!r})."
             )
 
 
@@ -235,6 +249,7 @@ def _check_cells(ds: xr.Dataset, bad: npt.NDArray[np.bool_], rule: str) -> None:
 
 def _check_categories(ds: xr.Dataset, min_categories: int) -> None:
     names = ds["category"].to_numpy().tolist()
+    check_weights(member_table(ds))
     for category, any_word in zip(names, ds["membership"].any("response").values, strict=True):
         if not any_word:
             said = f"No word is in the category {category!r}. Leave the category out"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal, cast
 
+import numpy as np
 import pandas as pd
 
 from valuebias._core.checks import WHOLE, check_known, check_number
@@ -60,7 +61,10 @@ class ScoringRequest:
         answers: Any = VOCABULARY
         if self.words is not None:
             member = None if self.lexicon is None else self.lexicon.membership(self.words)
-            marks = [] if member is None else [list(member), member.to_numpy(dtype=int).tolist()]
+            marks: list[Any] = []
+            if member is not None:
+                whole = all(dtype == np.bool_ for dtype in member.dtypes)
+                marks = [list(member), member.to_numpy(dtype=int if whole else float).tolist()]
             answers = _digest([list(self.words), marks])
         return {
             "kind": self.kind,

@@ -48,7 +48,7 @@ def most_moved(
     start, end = _between(curves, by, chosen, between)
     ends = _cells(curves, by, chosen, (start, end))
     framing = ablation.framing
-    member = member_table(fit.data)
+    member = member_table(fit.data).astype(bool)
     labels = [", ".join(member.columns[row]) for row in member.to_numpy()]
     tables = []
     for family in curves.families:
