@@ -59,8 +59,8 @@ class _Tables:
         centred = values - values.mean("response")
         framing = self.ds["framing"].to_numpy().astype(str)
         # Neutral prompts are analysed apart from others.
-        told = [name for name in SIGNS if name in framing] or [NEUTRAL]
-        groups = [np.flatnonzero(framing == name) for name in told]
+        expected = [name for name in SIGNS if name in framing] or [NEUTRAL]
+        groups = [np.flatnonzero(framing == name) for name in expected]
         return np.stack([centred[:, group].mean("prompt") for group in groups if group.size])
 
     @cached_property

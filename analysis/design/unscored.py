@@ -18,10 +18,10 @@ __all__ = ["check_framings", "check_scored", "unscored_notes"]
 
 def check_framings(framing: NDArray[np.str_]) -> None:
     """Refuse neutral prompts beside others: what is signed by framing has no place for them."""
-    found = [name for name in FRAMINGS if (framing == name).any()]
-    if NEUTRAL not in found or len(found) == 1:
+    present = [name for name in FRAMINGS if (framing == name).any()]
+    if NEUTRAL not in present or len(present) == 1:
         return
-    counts = few((f"{int((framing == name).sum())} {name}" for name in found), quote=False)
+    counts = few((f"{int((framing == name).sum())} {name}" for name in present), quote=False)
     said = (
         f"the prompts are {counts}. A fit takes positive and negative ones, signed, or neutral "
         "ones alone, under their own name"

@@ -117,7 +117,7 @@ def draw_effects(
 
     root = np.sqrt(components.replication)[:, None]
     # Coefficients lie in the design's own span, which the basis may exceed.
-    unrotate = np.linalg.pinv(basis.T @ crossing.design.matrix)
+    unrotate = np.asarray(np.linalg.pinv(basis.T @ crossing.design.matrix), dtype=np.float64)
     return EffectDraws(
         coefficient=_over(unrotate, coefficient, axis=1) / root,
         word_shift=_over(unrotate, word_shift, axis=1) / root,

@@ -275,9 +275,9 @@ class Smoother:
     @cached_property
     def _mean_matrices(self) -> list[tuple[_Matrices, list[_Matrices]]]:
         """In the span and in each subspace outside it, for the rest of words, then each axis."""
-        places = [None, *range(len(self.crossing.space.subspaces))]
+        indices = [None, *range(len(self.crossing.space.subspaces))]
         parts = {
-            axis.kind: [self.components.mean_covariance(self.v, axis.kind, at) for at in places]
+            axis.kind: [self.components.mean_covariance(self.v, axis.kind, at) for at in indices]
             for axis in {axis.kind: axis for axis in (REST, *self.crossing.axes)}.values()
         }
         out, priors = [], [np.zeros((1, 1)), *self._priors]

@@ -39,7 +39,7 @@ class PackedStrata:
     # and the variance parameter of every pattern in turn.
     layout: NDArray[np.int64]
     counts: NDArray[np.int64]  # how many entries each pattern in turn has
-    places: NDArray[np.int64]  # where each entry lies in its matrix, row by row
+    indices: NDArray[np.int64]  # where each entry lies in its matrix, row by row
     entries: Array  # the entries
     constant: Array  # each stratum's constant matrix, row by row
     df: Array  # (stratum,)
@@ -49,7 +49,7 @@ class PackedStrata:
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """What :func:`log_likelihood` takes after the variances."""
         return (
-            self.layout, self.counts, self.places, self.entries, self.constant, self.df,
+            self.layout, self.counts, self.indices, self.entries, self.constant, self.df,
             self.scatter,
         )  # fmt: skip
 
@@ -60,12 +60,12 @@ def pack_strata(strata: list[Stratum]) -> PackedStrata:
     n_patterns = [len(s.patterns) for s in strata]
     index = [k for s in strata for k in s.patterns]
     lower = [np.tril(pattern).ravel() for s in strata for pattern in s.patterns.values()]
-    places = [np.flatnonzero(pattern) for pattern in lower]
+    indices = [np.flatnonzero(pattern) for pattern in lower]
     return PackedStrata(
         layout=np.array([len(strata), *dims, *n_patterns, *index], dtype=np.int64),
-        counts=np.array([len(p) for p in places], dtype=np.int64),
-        places=np.concatenate(places).astype(np.int64),
-        entries=np.concatenate([p[at] for p, at in zip(lower, places, strict=True)]),
+        counts=np.array([len(p) for p in indices], dtype=np.int64),
+        indices=np.concatenate(indices).astype(np.int64),
+        entries=np.concatenate([p[at] for p, at in zip(lower, indices, strict=True)]),
         constant=np.concatenate([s.constant.ravel() for s in strata]),
         df=np.array([s.df for s in strata], dtype=float),
         scatter=np.concatenate([s.scatter.ravel() for s in strata]),
@@ -79,7 +79,7 @@ def log_likelihood(
     v: Array,
     layout: NDArray[np.int64],
     counts: NDArray[np.int64],
-    places: NDArray[np.int64],
+    indices: NDArray[np.int64],
     entries: Array,
     constant: Array,
     df: Array,
@@ -110,7 +110,7 @@ def log_likelihood(
         for i in range(m):
             weight = v[layout[at_index + i]]
             for e in range(at, at + counts[at_pattern + i]):
-                cov[places[e]] += weight * entries[e]
+                cov[indices[e]] += weight * entries[e]
             at += counts[at_pattern + i]
         # Cholesky factor in the lower triangle of cov, row by row; its diagonal inverted, as a
         # product takes less time than a quotient.
@@ -163,7 +163,7 @@ def log_likelihood(
         for i in range(m):
             total = 0.0
             for e in range(at_entry, at_entry + counts[at_pattern + i]):
-                total += slope[places[e]] * entries[e]
+                total += slope[indices[e]] * entries[e]
             at_entry += counts[at_pattern + i]
             gradient[layout[at_index + i]] -= 0.5 * total
         at_index += m
@@ -183,7 +183,7 @@ def log_posterior(
     n_framings: int,
     layout: NDArray[np.int64],
     counts: NDArray[np.int64],
-    places: NDArray[np.int64],
+    indices: NDArray[np.int64],
     entries: Array,
     constant: Array,
     df: Array,
@@ -223,7 +223,7 @@ def log_posterior(
         if at >= 0:
             bare[k] *= np.exp(2.0 * shift[at])
         v[k] = bare[k] * correlation[c] if f < 0 else bare[k]
-    value, by_v = log_likelihood(v, layout, counts, places, entries, constant, df, scatter)
+    value, by_v = log_likelihood(v, layout, counts, indices, entries, constant, df, scatter)
     gradient = np.zeros(len(x))
     by_shift = np.zeros(2 * n_kinds)
     by_correlation = np.zeros(n_corr)

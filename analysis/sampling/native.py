@@ -81,7 +81,7 @@ def _flattened(posterior: Posterior, mode: Array | None, axes: Array | None) -> 
     """Put all data into one block: whole numbers as they are, other numbers by their bits."""
     p, n = posterior.packed, posterior.n_dim
     arrays = [
-        posterior.scales, posterior.codes, posterior.contrasts, p.layout, p.counts, p.places,
+        posterior.scales, posterior.codes, posterior.contrasts, p.layout, p.counts, p.indices,
         p.entries, p.constant, p.df, p.scatter,
         np.zeros(0) if mode is None else mode, np.zeros(0) if axes is None else axes,
     ]  # fmt: skip

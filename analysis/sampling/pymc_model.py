@@ -55,8 +55,8 @@ def _funcify(op: _CollapsedLogLikelihood, **_: Any) -> Any:
     from pytensor.link.numba.dispatch import basic
 
     @basic.numba_njit
-    def collapsed(v, layout, counts, places, entries, constant, df, scatter):  # type: ignore[no-untyped-def]
-        value, gradient = log_likelihood(v, layout, counts, places, entries, constant, df, scatter)
+    def collapsed(v, layout, counts, indices, entries, constant, df, scatter):  # type: ignore[no-untyped-def]
+        value, gradient = log_likelihood(v, layout, counts, indices, entries, constant, df, scatter)
         return np.asarray(value), gradient
 
     return collapsed

@@ -206,8 +206,8 @@ def list_lexicons(as_json: AsJson = False) -> None:
     if as_json:
         print_json(known.to_dict(orient="records"))
         return
-    here = known[known["state"] != "to be installed"]
-    rows = [(row.name, row.state, few(row.categories, quote=False)) for row in _rows(here)]
+    available = known[known["state"] != "to be installed"]
+    rows = [(row.name, row.state, few(row.categories, quote=False)) for row in _rows(available)]
     print_table(["name", "state", "categories"], rows)
     lacking = known[known["state"] == "to be installed"]
     for (source, install), group in lacking.groupby(["source", "install"], sort=False):

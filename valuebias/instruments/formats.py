@@ -271,8 +271,8 @@ def _columns(
 def _have_weights(rows: list[list[str]], start: int) -> bool:
     """Whether the columns of categories hold numbers that are no marks."""
     cells = {cell.strip().lower() for row in rows for cell in row[start + 1 :]}
-    told = cells - {*_YES, *_NO}
-    return bool(told) and all(_NUMBER.fullmatch(cell) for cell in told)
+    others = cells - {*_YES, *_NO}
+    return bool(others) and all(_NUMBER.fullmatch(cell) for cell in others)
 
 
 def _weighed(

@@ -98,11 +98,11 @@ def present(package: str) -> tuple[str | None, dict[str, Path]]:
     """Give the version of a package and its lexicons' files; none where it is not installed."""
     entry = packages()[package]
     pattern = PurePosixPath(entry["files"])
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     try:
         distribution = metadata.distribution(package)
     except metadata.PackageNotFoundError:
-        return None, found
+        return None, paths
     noun = f"The record of the installed package {package!r}"
     with reading(noun, advice=f"Install it again: {entry['install']}"):
         version = str(distribution.version)
@@ -111,8 +111,8 @@ def present(package: str) -> tuple[str | None, dict[str, Path]]:
             path = Path(str(file.locate()))
             same = len(place.parts) == len(pattern.parts) and place.match(str(pattern))
             if same and path.is_file():
-                found[entry["prefix"] + place.stem] = path
-    return version, found
+                paths[entry["prefix"] + place.stem] = path
+    return version, paths
 
 
 def _check_name(name: str, package: str, known: Collection[str], version: str = "") -> None:

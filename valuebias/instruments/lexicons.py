@@ -181,15 +181,15 @@ def _unknown(asked: str) -> ValueBiasError:
 
 
 def _installed(source: str, name: str, categories: Sequence[str] | None) -> Lexicon:
-    found = find(source)
+    entry = find(source)
     try:
-        stored = _from_file(found.path, name, published=True, chosen=categories)
+        stored = _from_file(entry.path, name, published=True, chosen=categories)
     except ValueBiasError as error:
         raise ValueBiasError(
-            f"The lexicon {source!r} of {found.source} cannot be used: {error} To correct it, copy "
+            f"The lexicon {source!r} of {entry.source} cannot be used: {error} To correct it, copy "
             "the file, correct the copy, and give that."
         ) from error
-    return replace(stored, citation=found.citation, licence=found.licence, source=found.source)
+    return replace(stored, citation=entry.citation, licence=entry.licence, source=entry.source)
 
 
 def _named(known: str, name: str) -> Lexicon:

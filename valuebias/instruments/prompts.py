@@ -63,8 +63,8 @@ class PromptSet:
     def __repr__(self) -> str:
         """Say how many prompts of each framing there are."""
         counts = self.table["framing"].value_counts()
-        told = [f for f in FRAMINGS if f in counts or (f in SIGNS and NEUTRAL not in counts)]
-        parts = ", ".join(f"{int(counts.get(f, 0))} {f}" for f in told)
+        counted = [f for f in FRAMINGS if f in counts or (f in SIGNS and NEUTRAL not in counts)]
+        parts = ", ".join(f"{int(counts.get(f, 0))} {f}" for f in counted)
         return f"<PromptSet {self.name!r}: {len(self)} prompts, {parts}>"
 
 
