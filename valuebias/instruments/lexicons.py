@@ -233,7 +233,8 @@ def _from_frame(table: pd.DataFrame) -> pd.DataFrame:
                 "floats for weights."
             )
     marks = table.to_numpy(dtype=float)
-    check_weights(table, "the lexicon") if np.isnan(marks).any() else None
+    if np.isnan(marks).any():
+        check_weights(table, "the lexicon")
     plain_marks = all(dtype == np.bool_ for dtype in table.dtypes)
     pairs: list[Any] = [
         (str(term), str(table.columns[i]), *([] if plain_marks else [float(row[i])]))
