@@ -127,8 +127,12 @@ def draw_effects(
 
 
 def _over(matrix: Array, values: Array, axis: int) -> Array:
-    """Multiply one axis by a matrix: all at once, which is quicker than einsum."""
-    return np.moveaxis(np.tensordot(values, matrix, axes=(axis, 1)), -1, axis)
+    """Multiply one axis by a matrix: all at once, which is quicker than einsum.
+
+    In memory as it will lie once read from a file, so that later sums are the same to the last bit.
+    """
+    moved = np.moveaxis(np.tensordot(values, matrix, axes=(axis, 1)), -1, axis)
+    return np.ascontiguousarray(moved)
 
 
 def _owners(components: Components, axis: Axis) -> tuple[list[str], list[str]]:
