@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import tiny_models
+from lexicon_packages import install_made
 
 from valuebias import ValueBiasWarning
 
@@ -22,6 +23,14 @@ def blocks(guide: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
+VALUES = (
+    "Achievement", "Benevolence", "Conformity", "Hedonism", "Power", "Security", "Self-Direction",
+    "Stimulation", "Tradition", "Universalism",
+)  # fmt: skip
+VALUE_WORDS = {
+    "en": [f"{a}{b}" for a in ("win", "help", "rule", "play", "law") for b in "abcdefgh"],
+    "de": [f"{a}{b}" for a in ("sieg", "hilfe", "regel", "spiel", "recht") for b in "abcdefgh"],
+}
 MODELS = {
     "reward-a": ("gemma2", "reward"),
     "reward-b": ("llama", "reward"),
@@ -41,7 +50,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, (architecture, kind) in MODELS.items():
         tokens = 1000 if name.startswith("lm-") else 320
         tiny_models.tiny(architecture, kind, tmp_path / "models" / name, tokens=tokens)
-    for guide in ("score-a-model.md", "implicit-rewards.md", "train-reward-models.md"):
+    for guide in (
+        "score-a-model.md", "implicit-rewards.md", "train-reward-models.md", "ten-values.md",
+    ):  # fmt: skip
         for table in blocks(guide, "yaml"):
             name = table.splitlines()[0].removeprefix("# ")
             (tmp_path / name).write_text(table, encoding="utf-8")
@@ -101,6 +112,35 @@ def test_training_reward_models_as_the_guide_shows_it(
     assert float(scores["accuracy"].mean()) > 0.7
     assert trained["step"].to_numpy().tolist() == [0, 2, 4] * 2
     assert "for every doubling" in capsys.readouterr().out
+
+
+@pytest.mark.once
+@pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
+def test_ten_values_in_two_languages_as_the_guide_shows_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lists = {
+        f"{language}.json": json.dumps({value: words[i::10] for i, value in enumerate(VALUES)})
+        for language, words in VALUE_WORDS.items()
+    }
+    under = "pyvalues/assets/dictionaries/20221007"
+    install_made(folder / "site", lists, package="pyvalues", under=under)
+    monkeypatch.syspath_prepend(str(folder / "site"))
+    names = run("ten-values.md")
+    assert set(names["profiles"].index) == set(VALUES)
+    for language in ("en", "de"):
+        assert names["scores"][language].sizes["category"] == 10
+        record = json.loads(names["scores"][language].attrs["provenance"])["scoring"]["lexicon"]
+        assert record["name"] == f"pyvalues:schwartz-{language}"
+        positive = names["prompts"][language].table["framing"] == "positive"
+        assert positive.sum() == 3
+        # Against the mean of the others, the ten leans of a model add up to nothing.
+        assert names["profiles"][language].sum().abs().max() < 1e-6
+    said = capsys.readouterr().out
+    assert "Was zählt im Leben am meisten, in einem Wort?" in said
+    assert "(0.5 Universalism + 0.5 Benevolence) over (0.5 Power + 0.5 Achievement)" in said
+    guide = (GUIDES / "ten-values.md").read_text(encoding="utf-8")
+    assert "```{include} ../../tests/benchmarks/ten_values.md\n```" in guide
 
 
 def test_the_table_shown_is_the_one_measured() -> None:

@@ -139,6 +139,10 @@ def test_scores_and_their_report_say_whose_words_they_are(made: Path, tmp_path: 
     assert "Ponizovskiy" in cited[0]
     assert "Licence: The package is under the MIT licence; whether" in cited[0]
     assert "ask them before passing it on" in fit.report(tmp_path / "r.md").read_text()
+    # Scores that were made here keep it with what else they were made with.
+    for kept in ({"scoring": {"lexicon": record}}, {"parts": [{"scoring": {"lexicon": record}}]}):
+        fit.data.attrs["provenance"] = json.dumps(kept)
+        assert cited[0] in [work.text for work in references(fit)]
 
 
 class TestCommandLine:

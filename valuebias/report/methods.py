@@ -272,6 +272,14 @@ def _sampler(fit: Posterior) -> str:
     return asked if asked in ("nutpie", "pymc") else "hmc"
 
 
+def _of_scoring(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Give what was scored with what, of scores that valuebias made, also of their first part."""
+    parts = provenance.get("parts")
+    first = parts[0] if isinstance(parts, list) and parts else provenance
+    scoring = first.get("scoring") if isinstance(first, dict) else None
+    return scoring if isinstance(scoring, dict) else {}
+
+
 def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Reference, ...]:
     """List the works cited, among them those of the data and the lexicon."""
     if fit is None:
@@ -285,7 +293,7 @@ def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Refer
     provenance = dataset_provenance(fit)
     cited = []
     for part in ("dataset", "lexicon", "prompts"):
-        entry = provenance.get(part)
+        entry = provenance.get(part, _of_scoring(provenance).get(part))
         if not isinstance(entry, dict):
             continue
         citation = entry.get("citation")
