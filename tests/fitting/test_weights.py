@@ -82,6 +82,19 @@ def test_the_design_is_about_the_contrast_of_weighted_means(how: str) -> None:
     assert on_axes @ (crossing.word_basis.T @ y) == pytest.approx(wanted, abs=1e-12)
 
 
+def test_of_three_categories_every_pair_is_the_contrast_of_weighted_means() -> None:
+    three = dict.fromkeys((*PAIR, "others"), 12)
+    ds = valuebias.simulate(n_models={"A": 3, "B": 3}, n_prompts=4, n_words=three, seed=3)
+    weights = random_weights(ds, "shared", np.random.default_rng(1))
+    fit = fitted(weighed(ds, weights))
+    names = ds["category"].to_numpy().tolist()
+    of_a = ds["family"].to_numpy() == "A"
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        plain = plain_contrasts(ds, weights[:, [first, second]])
+        row = fit.focused(contrast=(names[first], names[second])).contrasts().iloc[0]
+        assert row["mean"] == pytest.approx(plain[of_a].mean() - plain[~of_a].mean(), abs=0.02)
+
+
 def test_of_words_in_one_category_each_weights_of_one_are_marks() -> None:
     marks = np.repeat(np.eye(3), [4, 5, 7], axis=0)
     nearly = np.where(marks > 0, 1 - 1e-13 * np.arange(16)[:, None], 0)
