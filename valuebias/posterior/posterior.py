@@ -22,6 +22,7 @@ from valuebias.analysis.estimands.diagnostics import (
     diagnose,
 )
 from valuebias.analysis.estimands.estimand import COLUMNS, LEAN, MODEL, summarise_contrasts
+from valuebias.analysis.estimands.plain_names import ascii_name, plain_name, plain_names
 from valuebias.analysis.estimands.rows import Row
 from valuebias.analysis.estimands.weights import framing_contrasts
 from valuebias.analysis.headline import Headline
@@ -631,7 +632,9 @@ class Posterior(Questions):
         DataFrame
             Tidy: ``chain``, ``draw``, ``parameter``, ``value``, and what the parameter is of, as in
             :meth:`contrasts`: ``estimand``, ``name``, ``framing``, ``category``. Wide: ``.chain``,
-            ``.iteration``, ``.draw`` and the parameters. Chains and draws are counted from 1.
+            ``.iteration``, ``.draw`` and the parameters. Chains and draws are counted from 1. What
+            is compared has an ordinary hyphen between, "Gemma - Llama"; the columns of the wide
+            form are ASCII, with other letters as R writes them without UTF-8, ``<U+00EB>``.
 
         Raises
         ------
@@ -642,35 +645,39 @@ class Posterior(Questions):
             raise ValueBiasError(
                 f"format is {format!r}. {did_you_mean(format, ('tidy', 'draws_df'))}"
             )
-        parts = ["kind", "name", "framing", "category"]
-        contrasts = self.contrast_draws.drop_vars([c for c in COLUMNS if c not in parts])
-        stacked = xr.concat([self.parameters, contrasts.rename(estimand="parameter")], "parameter")
-        values = stacked.transpose("chain", "draw", "parameter").to_numpy()
+        values = np.concatenate([self.parameters, self.contrast_draws], axis=-1)
+        labels = [*self.parameters["parameter"].to_numpy(), *self.contrast_draws["estimand"].values]
         chains, iterations, n_parameters = values.shape
         chain = np.repeat(np.arange(chains) + 1, iterations)
         iteration = np.tile(np.arange(iterations) + 1, chains)
-        names = stacked["parameter"].to_numpy().astype(object)
         if format == "draws_df":
-            wide = pd.DataFrame(values.reshape(-1, n_parameters), columns=names)
+            columns = [ascii_name(label) for label in labels]
+            wide = pd.DataFrame(values.reshape(-1, n_parameters), columns=columns)
             for position, (column, numbers) in enumerate({
                 ".chain": chain, ".iteration": iteration, ".draw": np.arange(len(chain)) + 1
             }.items()):  # fmt: skip
                 wide.insert(position, column, numbers)
             return wide
-        of_each = np.repeat(np.arange(n_parameters), len(chain))
+        parts = ["kind", "name", "framing", "category"]
+        of_each = pd.concat(
+            [
+                pd.DataFrame({part: part_of[part].to_numpy().astype(object) for part in known})
+                for part_of, known in ((self.parameters, parts), (self.contrast_draws, COLUMNS))
+            ],
+            ignore_index=True,
+        )
+        named = plain_names(of_each)[parts].rename(columns={"kind": "estimand"})
+        each = np.repeat(np.arange(n_parameters), len(chain))
+        names = np.array([plain_name(label) for label in labels], dtype=object)
         return pd.DataFrame(
             {
                 "chain": np.tile(chain, n_parameters),
                 "draw": np.tile(iteration, n_parameters),
-                "parameter": names[of_each],
+                "parameter": names[each],
                 "value": values.reshape(-1, n_parameters).T.ravel(),
-                **{
-                    "estimand" if part == "kind" else part:
-                    stacked[part].to_numpy().astype(object)[of_each]
-                    for part in parts
-                },
+                **{part: named[part].to_numpy()[each] for part in named},
             }
-        )  # fmt: skip
+        )
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Save the fit with its data, spec, priors, seed and provenance.
