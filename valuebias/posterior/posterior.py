@@ -661,26 +661,28 @@ class Posterior(Questions):
         parts = ["kind", "name", "framing", "category"]
         of_each = pd.concat(
             [
-                pd.DataFrame({part: part_of[part].to_numpy().astype(object) for part in known})
+                pd.DataFrame({part: part_of[part].to_numpy() for part in known}, dtype=object)
                 for part_of, known in ((self.parameters, parts), (self.contrast_draws, COLUMNS))
             ],
             ignore_index=True,
         )
         named = plain_names(of_each)[parts].rename(columns={"kind": "estimand"})
-        each = np.repeat(np.arange(n_parameters), len(chain))
-        names = np.array([plain_name(label) for label in labels], dtype=object)
-        return pd.DataFrame(
-            {
-                "chain": np.tile(chain, n_parameters),
-                "draw": np.tile(iteration, n_parameters),
-                "parameter": names[each],
-                "value": values.reshape(-1, n_parameters).T.ravel(),
-                **{part: named[part].to_numpy()[each] for part in named},
-            }
-        )
+        named["parameter"] = pd.Series([plain_name(label) for label in labels], dtype=object)
+        # Taken as objects, because pandas' own text refuses a lone surrogate in a model's name.
+        texts = named.loc[np.repeat(named.index, len(chain))].reset_index(drop=True)
+        numbers = {
+            "chain": np.tile(chain, n_parameters),
+            "draw": np.tile(iteration, n_parameters),
+            "value": values.reshape(-1, n_parameters).T.ravel(),
+        }
+        order = ["chain", "draw", "parameter", "value", *parts]
+        return texts.assign(**numbers)[[part.replace("kind", "estimand") for part in order]]
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Save the fit with its data, spec, priors, seed and provenance.
+
+        The group ``estimands`` is for other programs, such as R: the table of :meth:`contrasts`,
+        and draws of the headline, slopes and leans, in the units that it names.
 
         Parameters
         ----------
@@ -693,8 +695,10 @@ class Posterior(Questions):
             The path.
         """
         from valuebias.posterior.saved import fit_groups, write_groups
+        from valuebias.posterior.saved_estimands import ESTIMANDS, estimands_group
 
-        return write_groups(*fit_groups(self), path)
+        groups, attrs = fit_groups(self)
+        return write_groups({**groups, ESTIMANDS: estimands_group(self)}, attrs, path)
 
     @cached_property
     def model(self) -> pm.Model:
