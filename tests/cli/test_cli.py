@@ -301,7 +301,9 @@ class TestFit:
     def test_defaults_are_those_of_the_function(self) -> None:
         ours = inspect.signature(fits.fit).parameters
         theirs = inspect.signature(valuebias.fit).parameters
-        for name in ("formula", "outcome", "contrast", "draws", "chains", "seed"):
+        for name in (
+            "formula", "outcome", "contrast", "prior", "draws", "chains", "seed", "sampler",
+        ):  # fmt: skip
             assert ours[name].default == theirs[name].default, name
 
     def test_defaults_of_the_papers_analysis_are_those_of_the_function(self) -> None:

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from valuebias import __version__
-from valuebias.cli import ablations, checks, data, fits, papers, scoring
+from valuebias.cli import ablations, checks, data, fit_config, fits, papers, scoring
 from valuebias.cli.output import complain
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 
@@ -82,6 +82,7 @@ app.command("score")(scoring.score)
 app.command("plan")(scoring.plan)
 app.command("backends")(scoring.backends)
 app.command("fit")(fits.fit)
+app.command("settings")(fit_config.settings)
 app.command("classical")(fits.classical)
 app.command("report")(fits.report)
 app.command("card")(fits.card)

@@ -11,6 +11,7 @@ import typer
 
 from valuebias._core.disk import WriteError
 from valuebias._core.text import as_number, visible
+from valuebias.cli.fit_config import merged, read_config, read_prior
 from valuebias.cli.output import is_terminal, print_json, print_table, stage
 from valuebias.cli.sources import KindOfTable, SheetOfBook, check_writable, load_data, of_framing
 
@@ -112,6 +113,7 @@ def demo(
 
 
 def fit(
+    context: typer.Context,
     data: Data,
     formula: Annotated[
         str | None,
@@ -183,16 +185,35 @@ def fit(
             show_default="all prompts",
         ),
     ] = None,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SCALE",
+            help="Scale of a prior in SDs of the outcome: mean, effect, correlation or spread, or "
+            "of a component's SD, sd.word=0.5; may be repeated.",
+        ),
+    ] = None,
     contrast: Categories = None,
     weight: Weight = None,
     pair: Pair = None,
     by: By = None,
     at: At = None,
+    sampler: Annotated[
+        Literal["hmc", "nutpie", "pymc"],
+        typer.Option(help="Who samples, where no cell is missing; the posterior is the same."),
+    ] = "hmc",
     draws: Draws = 1000,
     tune: Tune = None,
     chains: Chains = 4,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Makes the draws repeatable; kept with the fit.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Settings as YAML, as [bold]valuebias settings[/bold] writes them; options given "
+            "beside it count.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Save the fit here (.nc or .zarr), to report on later.")
@@ -214,32 +235,33 @@ def fit(
     _check_files(files, data)
     if base is not None and no_base:
         raise typer.BadParameter("--base and --no-base contradict one another; leave one out.")
-    values = _split_entries("--at", at, "n_params=8e9")
-    compared = _contrast(contrast, weight)
-    model: dict[str, Any] = {
-        "words": words, "spread": spread, "family": family, "residual": residual,
+    options: dict[str, Any] = {
+        "formula": formula, "words": words, "base": None if no_base else base or "base",
+        "spread": spread, "family": family, "residual": residual, "outcome": outcome,
+        "prior": read_prior(_split_entries("--prior", prior, "effect=0.25")),
+        "contrast": _contrast(contrast, weight), "draws": draws, "tune": tune, "chains": chains,
+        "seed": seed, "sampler": sampler, "pair": pair, "by": by,
+        "at": _split_entries("--at", at, "n_params=8e9"),
     }  # fmt: skip
-    model["base"] = None if no_base else base or "base"
+    asked = merged({} if config is None else read_config(config), options, context)
+    question = {name: asked.pop(name) for name in ("pair", "by", "at")}
     dataset = of_framing(load_data(data, kind, sheet), framing)
-    settings: dict[str, Any] = {
-        "outcome": outcome, "contrast": compared, "draws": draws, "tune": tune, "chains": chains,
-        "seed": seed, "progress": is_terminal(),
-    }  # fmt: skip
     result: Fit | AblationFit
     if _calls_for_ablation(dataset, ablation):
-        usual = {"words": None, "spread": None, "family": "gaussian", "residual": None}
-        if model != {**usual, "base": "base"}:
+        usual = {"words": None, "base": "base", "spread": None, "family": "gaussian",
+                 "residual": None, "sampler": "hmc"}  # fmt: skip
+        if {name: asked.pop(name) for name in usual} != usual:
             raise typer.BadParameter(
-                "--words, --base, --no-base, --spread, --family and --residual do not apply to an "
-                "ablation, whose design says what its runs share; add --no-ablation."
+                "--words, --base, --no-base, --spread, --family, --residual and --sampler do not "
+                "apply to an ablation, whose design says what its runs share; add --no-ablation."
             )
-        if pair or by or at or weight:
+        if any(question.values()) or isinstance(asked["contrast"], Mapping):
             raise typer.BadParameter("--pair, --by, --at and --weight do not apply to an ablation.")
-        result = valuebias.fit_ablation(dataset, formula, rope=rope, **settings)
+        result = valuebias.fit_ablation(dataset, rope=rope, progress=is_terminal(), **asked)
     elif rope is not None:
         raise typer.BadParameter("--rope is for an ablation; these scores are not fitted as one.")
     else:
-        result = _focused(valuebias.fit(dataset, formula, **model, **settings), pair, by, values)
+        result = _focused(valuebias.fit(dataset, progress=is_terminal(), **asked), **question)
     try:
         _write(result, files)
     except WriteError:
@@ -365,7 +387,7 @@ def _focused(
     result: Fit | AblationFit,
     pair: tuple[str, str] | None,
     by: list[str] | None,
-    at: list[tuple[str, str]],
+    at: list[tuple[str, str]] | Mapping[str, Any] | None,
     contrast: Contrast | None = None,
 ) -> Fit | AblationFit:
     """Put the question of the options in front."""
@@ -377,8 +399,8 @@ def _focused(
         raise typer.BadParameter(
             "--pair, --by, --at, --contrast and --weight do not apply to an ablation."
         )
-    values: dict[str, Any] = {}
-    for name, text in at:
+    values: dict[str, Any] = dict(at) if isinstance(at, Mapping) else {}
+    for name, text in at if isinstance(at, list) else ():
         values.setdefault(name, []).append(_value(result, name, text))
     return result.focused(pair=pair, by=by, at=values or None, contrast=contrast)
 

@@ -670,13 +670,13 @@ class Posterior(Questions):
         named["parameter"] = pd.Series([plain_name(label) for label in labels], dtype=object)
         # Taken as objects, because pandas' own text refuses a lone surrogate in a model's name.
         texts = named.loc[np.repeat(named.index, len(chain))].reset_index(drop=True)
-        numbers = {
-            "chain": np.tile(chain, n_parameters),
-            "draw": np.tile(iteration, n_parameters),
-            "value": values.reshape(-1, n_parameters).T.ravel(),
-        }
+        texts = texts.assign(
+            chain=np.tile(chain, n_parameters),
+            draw=np.tile(iteration, n_parameters),
+            value=values.reshape(-1, n_parameters).T.ravel(),
+        )
         order = ["chain", "draw", "parameter", "value", *parts]
-        return texts.assign(**numbers)[[part.replace("kind", "estimand") for part in order]]
+        return texts[[part.replace("kind", "estimand") for part in order]]
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Save the fit with its data, spec, priors, seed and provenance.

@@ -198,8 +198,8 @@ def _fit_first(path: Path) -> str:
 
 
 def _compression(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
-    how = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
-    encodings = {
+    how: dict[str, Any] = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
+    encodings: dict[str, dict[str, Any]] = {
         node.path: {
             str(name): how
             for name, variable in node.data_vars.items()
