@@ -155,6 +155,15 @@ def fit(
         Literal["model"] | None,
         typer.Option(help="Give each model a residual SD of its own.", show_default="one of all"),
     ] = None,
+    heavy_tails: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[words|models|bases]",
+            help="Whose effects have heavy tails, so that outlying ones count for little; may be "
+            "repeated.",
+            show_default="all are normal",
+        ),
+    ] = None,
     ablation: Annotated[
         bool | None,
         typer.Option(
@@ -218,6 +227,7 @@ def fit(
     compared = _contrast(contrast, weight)
     model: dict[str, Any] = {
         "words": words, "spread": spread, "family": family, "residual": residual,
+        "heavy_tails": heavy_tails or None,
     }  # fmt: skip
     model["base"] = None if no_base else base or "base"
     dataset = of_framing(load_data(data, kind, sheet), framing)
@@ -227,11 +237,15 @@ def fit(
     }  # fmt: skip
     result: Fit | AblationFit
     if _calls_for_ablation(dataset, ablation):
-        usual = {"words": None, "spread": None, "family": "gaussian", "residual": None}
+        usual = {
+            "words": None, "spread": None, "family": "gaussian", "residual": None,
+            "heavy_tails": None,
+        }  # fmt: skip
         if model != {**usual, "base": "base"}:
             raise typer.BadParameter(
-                "--words, --base, --no-base, --spread, --family and --residual do not apply to an "
-                "ablation, whose design says what its runs share; add --no-ablation."
+                "--words, --base, --no-base, --spread, --family, --residual and --heavy-tails do "
+                "not apply to an ablation, whose design says what its runs share; add "
+                "--no-ablation."
             )
         if pair or by or at or weight:
             raise typer.BadParameter("--pair, --by, --at and --weight do not apply to an ablation.")
