@@ -170,7 +170,7 @@ class Explicit:
             pm.Potential("levels", len(self.models) * pt.log(noise).sum())
         return model
 
-    def sample(self, *, draws: int, tune: int, seed: int) -> xr.Dataset:
+    def sample(self, *, draws: int, tune: int, seed: int, accept: float = 0.8) -> xr.Dataset:
         """Draw from the posterior with four chains of nutpie."""
         import nutpie
 
@@ -180,8 +180,9 @@ class Explicit:
             compiled = nutpie.compile_pymc_model(self.build(), freeze_model=True)
         cores = min(4, os.cpu_count() or 1)
         trace = nutpie.sample(
-            compiled, draws=draws, tune=tune, chains=4, cores=cores, seed=seed, progress_bar=False
-        )
+            compiled, draws=draws, tune=tune, chains=4, cores=cores, seed=seed, progress_bar=False,
+            target_accept=accept,
+        )  # fmt: skip
         posterior, diverging = trace["posterior"], trace["sample_stats"]["diverging"]
         found = posterior if isinstance(posterior, xr.Dataset) else posterior.to_dataset()
         return found.assign(diverging=diverging)
