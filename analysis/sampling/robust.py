@@ -302,8 +302,8 @@ class RobustSampler(Sampler):
             at = np.array([names.index(part.name) for part in self.parts[:-1]])
             where = at * n_framings + f
             tightness = (np.exp(x[where]) / self.posterior.scales[where]) ** 2
-            own = [cube[:, group] for cube in cubes[:-1]]
-            by = stretches(own, left[:, group], precision[:, group], tightness, rng)
+            of_framing = [cube[:, group] for cube in cubes[:-1]]
+            by = stretches(of_framing, left[:, group], precision[:, group], tightness, rng)
             x[where] += np.log(np.abs(by))
             signs[at, f] = np.sign(by)
             for part, one, cube, factor in zip(self.parts, effects, cubes, by, strict=False):

@@ -66,22 +66,22 @@ class TailDraws:
         """Undo :meth:`Tails.numbers`, (…, number)."""
         n, lead = len(names), kept.shape[:-1]
         pairs = np.exp(kept[..., : 2 * n]).reshape(*lead, n, 2)
-        sides = (len(crossing.framings), len(crossing.axes))
-        word_shift = np.zeros((*lead, crossing.design.matrix.shape[1], *sides))
-        model = np.zeros((*lead, crossing.shape[0], *sides))
+        shape = (len(crossing.framings), len(crossing.axes))
+        word_shift = np.zeros((*lead, crossing.design.matrix.shape[1], *shape))
+        model = np.zeros((*lead, crossing.shape[0], *shape))
         base, at = np.zeros_like(model), 2 * n
         for name in names:
             columns = _columns_of(crossing, components, name)
             rows = crossing.shape[0] if columns is None else columns.stop - columns.start
-            size = rows * sides[0] * sides[1]
-            own = kept[..., at : at + size].reshape(*lead, rows, *sides)
+            size = rows * shape[0] * shape[1]
+            excess = kept[..., at : at + size].reshape(*lead, rows, *shape)
             at += size
             if columns is not None:
-                word_shift[..., columns, :, :] += own
+                word_shift[..., columns, :, :] += excess
                 continue
-            model += own
+            model += excess
             if name.startswith("base_"):
-                base += own
+                base += excess
         return cls(names, pairs[..., 0], pairs[..., 1], word_shift, model, base)
 
 

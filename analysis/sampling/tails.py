@@ -53,7 +53,7 @@ class _State:
     def __init__(self, n_levels: int) -> None:
         self.log_nu = float(np.log(_FIRST_NU - LEAST_NU))
         self.weight: Array = np.ones(n_levels)
-        self.own: Array | None = None  # (level, column, framing): own parts, families' factors in
+        self.excess: Array | None = None  # (level, column, framing), families' factors in
 
     @property
     def nu(self) -> float:
@@ -111,11 +111,11 @@ class Tails:
         """Add the own parts to effects, and to what these make of scores."""
         spread = self._posterior.constrain(x)[2]
         for tail, state in zip(self.tails, self._states, strict=True):
-            if state.own is None:
+            if state.excess is None:
                 continue
-            raw = tail.by_column(state.own / _factors(tail, spread)[:, None, None])
+            raw = tail.by_column(state.excess / _factors(tail, spread)[:, None, None])
             effects[tail.part] += raw
-            cubes[tail.part] += self._cube_of(tail, state.own)
+            cubes[tail.part] += self._cube_of(tail, state.excess)
 
     def redraw(self, x: Array, effects: list[Array], rng: np.random.Generator) -> Array:
         """Make steps 1 to 3 given the effects; takes and returns ``x`` with their own SDs."""
@@ -134,9 +134,9 @@ class Tails:
             share = state.weight * state.common
             noise = rng.standard_normal(levels.shape) @ _root(tail, x).T
             noise *= np.sqrt(state.common * np.maximum(1 - share, 0))[:, None, None]
-            own = levels * (1 - share)[:, None, None] + noise
-            state.own = own * factors
-            self.cube += self._cube_of(tail, state.own)
+            excess = levels * (1 - share)[:, None, None] + noise
+            state.excess = excess * factors
+            self.cube += self._cube_of(tail, state.excess)
         return x
 
     def _relocated(
@@ -186,8 +186,8 @@ class Tails:
     def numbers(self) -> Array:
         """Lay out what :class:`TailDraws` reads."""
         pairs = [np.log([state.common, state.nu]) for state in self._states]
-        own = [self._on_axes(tail, state).ravel() for tail, state in self._each()]
-        return np.concatenate([*pairs, *own])
+        excess = [self._on_axes(tail, state).ravel() for tail, state in self._each()]
+        return np.concatenate([*pairs, *excess])
 
     @property
     def n_numbers(self) -> int:
@@ -205,15 +205,15 @@ class Tails:
         shape = (self.crossing.design.matrix.shape[1], len(self.crossing.framings))
         out = np.zeros((*shape, self.crossing.shape[2]))
         for tail, state in self._each():
-            if tail.of_words and state.own is not None:
-                out[tail.columns] += tail.by_column(state.own)
+            if tail.of_words and state.excess is not None:
+                out[tail.columns] += tail.by_column(state.excess)
         return out.reshape(-1, out.shape[-1])
 
     def _each(self) -> list[tuple[Tail, _State]]:
         return list(zip(self.tails, self._states, strict=True))
 
-    def _cube_of(self, tail: Tail, own: Array) -> Array:
-        return self._parts[tail.part].cube(self.crossing, tail.by_column(own))
+    def _cube_of(self, tail: Tail, excess: Array) -> Array:
+        return self._parts[tail.part].cube(self.crossing, tail.by_column(excess))
 
     def _on_axes(self, tail: Tail, state: _State) -> Array:
         """Own parts on the axes: (column, framing, axis), or (model, framing, axis)."""
@@ -221,12 +221,12 @@ class Tails:
         n_framings, n_axes = len(crossing.framings), len(crossing.axes)
         if tail.of_words:
             n = tail.columns.stop - tail.columns.start
-            if state.own is None:
+            if state.excess is None:
                 return np.zeros((n, n_framings, n_axes))
-            return np.asarray(tail.by_column(state.own) @ crossing.word_basis)
-        if state.own is None:
+            return np.asarray(tail.by_column(state.excess) @ crossing.word_basis)
+        if state.excess is None:
             return np.zeros((crossing.shape[0], n_framings, n_axes))
-        by_word = tail.by_column(state.own) @ np.asarray(part.over_words).T
+        by_word = tail.by_column(state.excess) @ np.asarray(part.over_words).T
         return np.tensordot(part.over_models, by_word @ crossing.word_basis, 1)
 
     def _sums(self, tail: Tail, state: _State) -> tuple[Array, Array]:
@@ -235,10 +235,10 @@ class Tails:
         # The level of the smallest variance has none of its own.
         has = left > 1e-9 * state.common
         n_kinds = max(len(self.crossing.space.kinds), 1) if tail.spread >= 0 else 1
-        own = np.asarray(state.own)[has] / np.sqrt(left[has])[:, None, None]
-        products = np.einsum("lcf,lcg->lfg", own, own)
+        excess = np.asarray(state.excess)[has] / np.sqrt(left[has])[:, None, None]
+        products = np.einsum("lcf,lcg->lfg", excess, excess)
         kind = tail.kind_of[has]
-        counts = np.bincount(kind, minlength=n_kinds) * own.shape[1]
+        counts = np.bincount(kind, minlength=n_kinds) * excess.shape[1]
         sums = np.stack([products[kind == k].sum(axis=0) for k in range(n_kinds)])
         return counts.astype(float), sums
 

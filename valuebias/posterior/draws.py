@@ -125,8 +125,8 @@ class Draws:
         )  # fmt: skip
         if "shift" in completion:
             # On the axes it is in the effects.
-            own = completion["shift"].to_numpy()
-            by_word = np.einsum("q,kqw->kw", np.kron(row, sign), own)
+            excess = completion["shift"].to_numpy()
+            by_word = np.einsum("q,kqw->kw", np.kron(row, sign), excess)
             by_word -= by_word.mean(axis=1, keepdims=True)
             draws += by_word - (by_word @ crossing.word_basis) @ crossing.word_basis.T
         return draws
