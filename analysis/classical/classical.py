@@ -24,6 +24,7 @@ from valuebias.analysis.classical.medians import MedianRanks, median_ranks
 from valuebias.analysis.classical.mixed import INTERCEPT, SLOPES, MixedFit, fit_mixed
 from valuebias.analysis.classical.permutation import bases_of, family_permutations
 from valuebias.analysis.classical.welch import permutation_tests, welch_tests
+from valuebias.analysis.estimands.plain_names import plain_names
 from valuebias.analysis.headline import Headline
 from valuebias.errors import ValueBiasError
 from valuebias.schema import validate
@@ -209,12 +210,15 @@ class Classical:
         Returns
         -------
         dict
-            One entry per attribute, tables as lists of rows; what does not exist is None.
+            One entry per attribute, tables as lists of rows; what does not exist is None. Names
+            have an ordinary hyphen, "Gemma - Llama".
         """
         names = ["table", "framing", "mixed", "mixed_slopes", "sd", "fits", "anova", "anova_mixed",
                  "permutation", "welch", "family_permutation", "medians"]  # fmt: skip
-        record: dict[str, Any] = {name: as_records(getattr(self, name)) for name in names}
-        record["contrasts"] = as_records(self.contrasts())
+        tables = {name: getattr(self, name) for name in names} | {"contrasts": self.contrasts()}
+        record: dict[str, Any] = {
+            name: as_records(plain_names(table)) for name, table in tables.items()
+        }
         record["messages"] = list(self.messages)
         record["n_permutations"], record["seed"] = self.n_permutations, self.seed
         return record

@@ -76,6 +76,8 @@ def describe_draws(
     """
     item = _item(draws)
     flat = draws.transpose("chain", "draw", item).to_numpy().reshape(-1, draws.sizes[item])
+    # Objects, because pandas' own text refuses a lone surrogate in a model's name.
+    labels = pd.Index(draws[item].to_numpy(), dtype=object) if item in draws.coords else None
     tail = (1 - prob) / 2
     lower, median, upper = np.quantile(flat, [tail, 0.5, 1 - tail], axis=0)
     moments = pd.DataFrame(
@@ -86,7 +88,7 @@ def describe_draws(
             "lower": lower,
             "upper": upper,
         },
-        index=pd.Index(draws[item].to_numpy()) if item in draws.coords else None,
+        index=labels,
     )
     agreed = agreement(draws) if agreed is None else agreed
     return moments.assign(**{name: agreed[name].to_numpy() for name in agreed.columns})

@@ -320,6 +320,8 @@ class TestFit:
         assert told["converged"] is saved.diagnostics().converged
         assert told["files"] == {"fit": "new/fit.nc"}
         assert told["contrasts"][0]["estimand"] == "family difference"
+        assert told["contrasts"][0]["name"] == "Gemma - Llama"
+        assert told["contrasts"][0]["category"] == "agency - communion"
         assert told["contrasts"][0]["mean"] == pytest.approx(saved.contrasts().loc[0, "mean"])
 
     def test_result_in_words(self, run: Run, scores_file: Path) -> None:

@@ -192,6 +192,22 @@ def test_wide_draws_are_the_tidy_ones(fit: valuebias.Fit) -> None:
         fit.draws(format="tidi")  # type: ignore[arg-type]
 
 
+def test_what_programs_read_has_ordinary_hyphens_and_ascii_columns() -> None:
+    ds = simulate(n_models={"Zoë": 2, "Llama": 2}, n_prompts=6, n_words=10, seed=1)
+    # As pairs of models are called; a table is joined to the models by their own names.
+    ds = ds.assign_coords(model=[f"a{i} − b" for i in range(4)])
+    fit = valuebias.fit(ds, draws=20, tune=20, chains=2, seed=1, progress=False)
+    tidy, wide = fit.draws(), fit.draws(format="draws_df")
+    assert not [column for column in wide if not column.isascii()]
+    label = "family difference | Llama - Zo<U+00EB> | signed | agency - communion"
+    np.testing.assert_array_equal(wide[label], fit.contrast_draws[..., 0].to_numpy().ravel())
+    assert set(tidy.loc[tidy["estimand"] == "family difference", "name"]) == {"Llama - Zoë"}
+    assert set(tidy.loc[tidy["estimand"] == "model lean", "name"]) == set(ds["model"].values)
+    leans = tidy["estimand"].str.contains("lean")
+    assert set(tidy.loc[leans, "category"]) == {"agency - communion"}
+    assert fit.contrasts().loc[0, "name"] == "Llama − Zoë"
+
+
 def test_priors_are_listed_for_every_component(fit: valuebias.Fit) -> None:
     listed = set(fit.priors().index)
     assert {f"sd[{name}]" for name in fit.problem.components.names} <= listed

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ import xarray as xr
 
 import valuebias
 from valuebias import ValueBiasError
+from valuebias._core.text import unescape
 from valuebias.datasets.simulate import simulate
 from valuebias.posterior.saved import fit_groups, write_groups
 
@@ -66,15 +68,61 @@ def test_saving_replaces_and_a_loaded_fit_can_be_saved(
     pd.testing.assert_frame_equal(valuebias.load(target).contrasts(), loaded.contrasts())
 
 
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_others_find_leans_contrasts_and_draws_in_their_units(
+    fits: dict[str, valuebias.Fit], tmp_path: Path, suffix: str
+) -> None:
+    fit = fits["complete"]
+    with xr.open_datatree(fit.save(tmp_path / f"fit{suffix}")) as tree:
+        group = tree["estimands"].to_dataset().load()
+    table = fit.contrasts()
+    for name in ("mean", "lower", "upper", "p_direction", "rhat"):
+        np.testing.assert_array_equal(group[name], table[name])
+    assert group["kind"].values.tolist() == table["estimand"].tolist()
+    first = "family difference | Gemma - Llama | signed | agency - communion"
+    assert (group["label"].values[0], group["drawn_label"].values[0]) == (first, first)
+    assert group["units"].item() == table.attrs["units"] == group["mean"].attrs["units"]
+    assert group["rhat"].attrs["units"] == "1"
+    drawn = group["drawn_label"].values.tolist()
+    assert [label.split(" | ")[1] for label in drawn] == [
+        "Gemma - Llama", "Gemma", "Llama", "all models",
+    ]  # fmt: skip
+    own = fit.draws(format="draws_df")[drawn].to_numpy()
+    np.testing.assert_allclose(group["draws"].to_numpy().reshape(own.shape), own, rtol=1e-6)
+    np.testing.assert_allclose(own[:, 1] - own[:, 2], own[:, 0])
+    assert "estimands" not in valuebias.load(tmp_path / f"fit{suffix}").tree.children
+
+
+def test_what_others_read_is_under_the_checksum_and_small(tmp_path: Path) -> None:
+    fit = valuebias.fit(simulate(seed=1), draws=500, chains=2, seed=1, progress=False)
+    groups, attrs = fit_groups(fit)
+    without = write_groups(groups, attrs, tmp_path / "without.nc")
+    saved = fit.save(tmp_path / "fit.nc")
+    assert saved.stat().st_size < 1.1 * without.stat().st_size
+    # The file without them, such as an earlier version's, reads as before.
+    pd.testing.assert_frame_equal(valuebias.load(without).contrasts(), fit.contrasts())
+    with h5py.File(saved, "r+") as file:
+        file["estimands/mean"][0] += 0.1
+    with pytest.raises(ValueBiasError, match="differ from their SHA-256"):
+        valuebias.load(saved)
+
+
 @pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
 def test_one_framing_and_odd_names_survive(tmp_path: Path, suffix: str) -> None:
     ds = simulate(n_models={"A": 2, "B": 2}, n_prompts=6, n_words=8, seed=1)
     words = ["<script>", "=cmd()", "\\input{x}", "😀", "שלום", "\ud800", "a,b", " "]
     ds = ds.isel(prompt=[0, 1, 2]).assign_coords(response=words)
+    ds = ds.assign_coords(family=ds["family"].str.replace("A", "Zoë"))
+    ds = ds.assign_coords(model=["a − \ud800", "\\", "ö", "d"])
     fit = valuebias.fit(ds, draws=10, tune=10, chains=2, seed=1, progress=False)
     loaded = valuebias.load(fit.save(tmp_path / f"fit{suffix}"))
     assert loaded.data["response"].values.tolist() == words
+    with xr.open_datatree(tmp_path / f"fit{suffix}") as tree:
+        shown = tree["estimands"]["name"].values.tolist()
+    names = {name.replace("B − Zoë", "B - Zoë") for name in fit.contrasts()["name"]}
+    assert {unescape(name) for name in shown} == names
+    assert names < set(fit.draws()["name"])
     pd.testing.assert_frame_equal(loaded.contrasts(), fit.contrasts())
 
 

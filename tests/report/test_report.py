@@ -151,6 +151,12 @@ def test_csv_reads_back(hostile_reports: Path, hostile_fit: Fit) -> None:
     assert [float(row["mean"]) for row in back] == words["mean"].tolist()
     contrasts = pd.read_csv(folder / "contrasts.csv")
     np.testing.assert_allclose(contrasts["lower"], hostile_fit.contrasts()["lower"], rtol=1e-14)
+    # What is compared has a hyphen that can be typed; what the report says has a minus sign.
+    named = pd.concat([contrasts, pd.read_csv(folder / "specs.csv"), pd.DataFrame(back)])
+    assert named["name"].str.contains(" - ").any()
+    assert not [
+        name for column in ("name", "category") for name in named[column] if "−" in str(name)
+    ]
 
 
 def test_permutation_tests_are_shown_without_a_p_of_zero(page: Page, hostile_reports: Path) -> None:

@@ -306,12 +306,12 @@ class _Described:
 
         of = {family: signed(self.families[m]) for family, m in self._first.items()}
         (first, one), (second, other) = of.items()
-        out = {("family difference", f"{first} − {second}"): one - other}
+        out = {("family difference", f"{first} - {second}"): one - other}
         out |= {("family lean", family): lean for family, lean in of.items()}
         for m, name in enumerate(crossing.models):
             out["model lean", str(name)] = signed(self.models[m])
         if crossing.space.group("base") is not None:
             for m, base in enumerate(crossing.design.models["base"]):
                 out["base lean", str(base)] = signed(self.families[m] + self.bases[m])
-        between = " − ".join(crossing.categories)
+        between = " - ".join(crossing.categories)
         return {f"{kind} | {name} | signed | {between}": v for (kind, name), v in out.items()}

@@ -76,11 +76,12 @@ def claims(
     Example: [bold]valuebias claims paper.tex fit.nc[/bold]
     """
     import valuebias
+    from valuebias.analysis.estimands.plain_names import plain_names
     from valuebias.posterior.claims import describe
 
     with stage(f"Comparing {visible(text)} with {visible(fit)}"):
         result = valuebias.check_claims(text, valuebias.load(fit))
-    table = result.table
+    table = plain_names(result.table) if as_json or as_csv else result.table
     if as_json:
         print_json({"summary": result.summary(), "all_follow": result.all_follow,
                     "claims": table.to_dict(orient="records")})  # fmt: skip

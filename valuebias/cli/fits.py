@@ -477,6 +477,7 @@ def _calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
 
 def _record(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> dict[str, Any]:
     """Collect what ``--json`` writes of a result."""
+    from valuebias.analysis.estimands.plain_names import plain_names
     from valuebias.analysis.notes import as_records
     from valuebias.fitting.ablation_result import AblationFit
 
@@ -496,7 +497,7 @@ def _record(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> dict
         if result.studied:
             tables |= {"slope": result.slope(), "closing": result.closing_point()}
             tables |= {"departures": result.departures(), "levelling": result.levelling()}
-    record |= {name: table.to_dict(orient="records") for name, table in tables.items()}
+    record |= {name: plain_names(table).to_dict(orient="records") for name, table in tables.items()}
     return record | {"files": {name: str(path) for name, path in files.items() if path}}
 
 

@@ -22,6 +22,7 @@ from valuebias.analysis.estimands.diagnostics import (
     diagnose,
 )
 from valuebias.analysis.estimands.estimand import COLUMNS, LEAN, MODEL, summarise_contrasts
+from valuebias.analysis.estimands.plain_names import ascii_name, plain_name, plain_names
 from valuebias.analysis.estimands.rows import Row
 from valuebias.analysis.estimands.weights import framing_contrasts
 from valuebias.analysis.headline import Headline
@@ -633,7 +634,9 @@ class Posterior(Questions):
         DataFrame
             Tidy: ``chain``, ``draw``, ``parameter``, ``value``, and what the parameter is of, as in
             :meth:`contrasts`: ``estimand``, ``name``, ``framing``, ``category``. Wide: ``.chain``,
-            ``.iteration``, ``.draw`` and the parameters. Chains and draws are counted from 1.
+            ``.iteration``, ``.draw`` and the parameters. Chains and draws are counted from 1. What
+            is compared has an ordinary hyphen between, "Gemma - Llama"; the columns of the wide
+            form are ASCII, with other letters as R writes them without UTF-8, ``<U+00EB>``.
 
         Raises
         ------
@@ -644,38 +647,44 @@ class Posterior(Questions):
             raise ValueBiasError(
                 f"format is {format!r}. {did_you_mean(format, ('tidy', 'draws_df'))}"
             )
-        parts = ["kind", "name", "framing", "category"]
-        contrasts = self.contrast_draws.drop_vars([c for c in COLUMNS if c not in parts])
-        stacked = xr.concat([self.parameters, contrasts.rename(estimand="parameter")], "parameter")
-        values = stacked.transpose("chain", "draw", "parameter").to_numpy()
+        values = np.concatenate([self.parameters, self.contrast_draws], axis=-1)
+        labels = [*self.parameters["parameter"].to_numpy(), *self.contrast_draws["estimand"].values]
         chains, iterations, n_parameters = values.shape
         chain = np.repeat(np.arange(chains) + 1, iterations)
         iteration = np.tile(np.arange(iterations) + 1, chains)
-        names = stacked["parameter"].to_numpy().astype(object)
         if format == "draws_df":
-            wide = pd.DataFrame(values.reshape(-1, n_parameters), columns=names)
+            columns = [ascii_name(label) for label in labels]
+            wide = pd.DataFrame(values.reshape(-1, n_parameters), columns=columns)
             for position, (column, numbers) in enumerate({
                 ".chain": chain, ".iteration": iteration, ".draw": np.arange(len(chain)) + 1
             }.items()):  # fmt: skip
                 wide.insert(position, column, numbers)
             return wide
-        of_each = np.repeat(np.arange(n_parameters), len(chain))
-        return pd.DataFrame(
-            {
-                "chain": np.tile(chain, n_parameters),
-                "draw": np.tile(iteration, n_parameters),
-                "parameter": names[of_each],
-                "value": values.reshape(-1, n_parameters).T.ravel(),
-                **{
-                    "estimand" if part == "kind" else part:
-                    stacked[part].to_numpy().astype(object)[of_each]
-                    for part in parts
-                },
-            }
-        )  # fmt: skip
+        parts = ["kind", "name", "framing", "category"]
+        of_each = pd.concat(
+            [
+                pd.DataFrame({part: part_of[part].to_numpy() for part in known}, dtype=object)
+                for part_of, known in ((self.parameters, parts), (self.contrast_draws, COLUMNS))
+            ],
+            ignore_index=True,
+        )
+        named = plain_names(of_each)[parts].rename(columns={"kind": "estimand"})
+        named["parameter"] = pd.Series([plain_name(label) for label in labels], dtype=object)
+        # Taken as objects, because pandas' own text refuses a lone surrogate in a model's name.
+        texts = named.loc[np.repeat(named.index, len(chain))].reset_index(drop=True)
+        numbers = {
+            "chain": np.tile(chain, n_parameters),
+            "draw": np.tile(iteration, n_parameters),
+            "value": values.reshape(-1, n_parameters).T.ravel(),
+        }
+        order = ["chain", "draw", "parameter", "value", *parts]
+        return texts.assign(**numbers)[[part.replace("kind", "estimand") for part in order]]
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Save the fit with its data, spec, priors, seed and provenance.
+
+        The group ``estimands`` is for other programs, such as R: the table of :meth:`contrasts`,
+        and draws of the headline, slopes and leans, in the units that it names.
 
         Parameters
         ----------
@@ -688,8 +697,10 @@ class Posterior(Questions):
             The path.
         """
         from valuebias.posterior.saved import fit_groups, write_groups
+        from valuebias.posterior.saved_estimands import ESTIMANDS, estimands_group
 
-        return write_groups(*fit_groups(self), path)
+        groups, attrs = fit_groups(self)
+        return write_groups({**groups, ESTIMANDS: estimands_group(self)}, attrs, path)
 
     @cached_property
     def model(self) -> pm.Model:

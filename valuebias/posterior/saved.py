@@ -29,6 +29,7 @@ from valuebias.analysis.design.priors import as_prior
 from valuebias.analysis.notes import as_notes
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.io.files import check_replaceable, escape_texts, unescape_texts
+from valuebias.posterior.saved_estimands import ESTIMANDS
 from valuebias.posterior.saved_settings import SETTINGS_OF_FITS, parse_settings
 from valuebias.schema import validate
 
@@ -88,7 +89,8 @@ def make_posterior(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, str]) -
     """Make a fit from the parts that :func:`fit_groups` returns."""
     from valuebias.posterior.posterior import Posterior
 
-    draws = {name: group for name, group in groups.items() if name != "data"}
+    # What follows from the draws is worked out from them again.
+    draws = {name: group for name, group in groups.items() if name not in ("data", ESTIMANDS)}
     prior, provenance = (dict(json.loads(attrs[k])) for k in ("prior", "provenance"))
     spec = parse_settings(attrs["spec"], SETTINGS_OF_FITS)
     as_notes(spec["notes"])  # raises now, not where they are used
@@ -197,7 +199,7 @@ def _fit_first(path: Path) -> str:
 
 def _compression(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
     how = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
-    return {
+    encodings = {
         node.path: {
             str(name): how
             for name, variable in node.data_vars.items()
@@ -205,3 +207,11 @@ def _compression(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
         }
         for node in tree.subtree
     }
+    if ESTIMANDS in tree.children:
+        # As characters, which are compressed; of texts that vary in length only the places are.
+        encodings[f"/{ESTIMANDS}"] |= {
+            str(name): {**how, "dtype": "S1"}
+            for name, variable in tree[ESTIMANDS].coords.items()
+            if variable.dtype.kind in "OU"
+        }
+    return encodings

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from valuebias._core import text
 from valuebias._core.markup import markdown, tex
 from valuebias._core.text import visible
+from valuebias.analysis.estimands.plain_names import plain_names
 from valuebias.plots.canvas import FAINT, GREY, INK, PAPER, styled
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def write_csv(content: Content, path: Path) -> None:
     frames = {"answer": pd.DataFrame(answer, columns=["what", "text"])}
     frames |= {table.name: table.frame for s in content.sections for table in s.tables}
     for name, frame in frames.items():
-        safe = frame.map(_cell).rename(columns=lambda label: _cell(str(label)))
+        safe = plain_names(frame).map(_cell).rename(columns=lambda label: _cell(str(label)))
         safe.to_csv(path / f"{name}.csv", index=False, lineterminator="\n")
 
 
