@@ -655,10 +655,9 @@ class Posterior(Questions):
         if format == "draws_df":
             columns = [ascii_name(label) for label in labels]
             wide = pd.DataFrame(values.reshape(-1, n_parameters), columns=columns)
-            for position, (column, numbers) in enumerate({
-                ".chain": chain, ".iteration": iteration, ".draw": np.arange(len(chain)) + 1
-            }.items()):  # fmt: skip
-                wide.insert(position, column, numbers)
+            indices = {".chain": chain, ".iteration": iteration, ".draw": np.arange(len(chain)) + 1}
+            for position, (column, index) in enumerate(indices.items()):
+                wide.insert(position, column, index)
             return wide
         parts = ["kind", "name", "framing", "category"]
         of_each = pd.concat(

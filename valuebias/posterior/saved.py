@@ -198,7 +198,7 @@ def _fit_first(path: Path) -> str:
 
 
 def _compression(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
-    how = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
+    how: dict[str, Any] = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
     encodings = {
         node.path: {
             str(name): how
