@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ from valuebias.schema import member_table, model_table, prompt_table
 if TYPE_CHECKING:
     from valuebias.analysis.sampling.incomplete import CompletedDraws
     from valuebias.analysis.sampling.nuts import VarianceDraws
+    from valuebias.analysis.sampling.tail_layout import TailDraws
 
 __all__ = [
     "MODEL_FIELDS",
@@ -130,6 +131,8 @@ class Model:
         How scores scatter about what is expected of them, ``"gaussian"`` or ``"student"``.
     residual : str or None
         ``"model"`` where each model has a residual SD of its own.
+    heavy_tails : sequence of str or None
+        Whose effects are t distributed: of ``"words"``, ``"models"``, ``"bases"``.
     """
 
     formula: str
@@ -139,6 +142,7 @@ class Model:
     spread: bool | None = None
     family: str = "gaussian"
     residual: str | None = None
+    heavy_tails: Sequence[str] | None = None
 
 
 MODEL_FIELDS = tuple(field.name for field in fields(Model))
@@ -184,7 +188,12 @@ def make_problem(
     tables = make_tables(crossing, crossing.y)
     strata = make_strata(crossing, components, tables, chosen.coefficient_scales(crossing))
     kept = pack_layout(layout, model.formula) if stored is None else stored
-    noise = read_noise(model.family, model.residual)
+    noise = read_noise(model.family, model.residual, model.heavy_tails)
+    if "bases" in noise.tails and not components.tailed(("bases",)):
+        raise ValueBiasError(
+            "heavy_tails names 'bases', but no two models share one, so that bases have no effects "
+            "of their own; name 'models' instead."
+        )
     return Problem(crossing, components, chosen, strata, kept, noise)
 
 
@@ -245,12 +254,12 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
     """Sample and recover effects; returns the groups of a fit, without attributes.
 
     Complete crossings are sampled on the collapsed density, incomplete ones to completion, and so
-    are scores whose residuals are not normal with one SD.
+    are scores whose residuals are not normal with one SD, or effects not normal.
     """
     from valuebias.analysis.sampling.incomplete import CompletedDraws
 
     sampled = sample_variances(problem, settings, progress)
-    extra, of_noise = None, xr.Dataset()
+    extra, of_noise, tails = None, xr.Dataset(), None
     if isinstance(sampled, CompletedDraws):
         draws, margins = sampled.variances, sampled.margins
         extra = xr.Dataset(
@@ -270,11 +279,23 @@ def sample(problem: Problem, settings: Settings, progress: Progress | None) -> x
         # The values that stand for the scores have a residual variance of their own.
         core = v[:, list(problem.components["residual"].index[0])]
         extra["residual"] = (("sample", "framing"), core)
-        draws, of_noise = _with_noise(problem, draws, sampled.noise)
+        draws, of_noise, tails = _with_noise(problem, draws, sampled.noise)
+        if tails is not None:
+            extra["common"] = (("sample", "tail"), tails.common)
+            extra = extra.assign_coords(tail=tails.names)
+            if sampled.shift.shape[1]:
+                extra["shift"] = (("kept", "tailed", "word"), sampled.shift)
     rng = np.random.default_rng([settings.seed, 1])
     effects = draw_effects(
         problem.crossing, problem.components, margins, v, problem.coefficient_scales, rng
     )
+    if tails is not None:
+        effects = EffectDraws(
+            effects.coefficient,
+            effects.word_shift + tails.word_shift,
+            effects.model + tails.model,
+            effects.base + tails.base,
+        )
     groups = {"posterior": _posterior(problem, draws, effects).merge(of_noise)}
     groups["sample_stats"] = draws.stats
     if problem.stored is not None:
@@ -324,22 +345,37 @@ def sample_variances(
 
 def _with_noise(
     problem: Problem, draws: VarianceDraws, kept: Array
-) -> tuple[VarianceDraws, xr.Dataset]:
-    """Give the residual its own SD among the draws, and name what else residuals are like."""
-    from valuebias.analysis.sampling.robust import NoiseDraws
+) -> tuple[VarianceDraws, xr.Dataset, TailDraws | None]:
+    """Give residual and heavy-tailed effects their own SDs among the draws.
 
-    noise = NoiseDraws.read(kept, len(problem.crossing.framings))
-    at, sd = problem.components.names.index("residual"), draws.sd.copy()
-    sd[:, :, at] = noise.sd
-    named = xr.Dataset()
-    if problem.noise.student:
-        named["nu"] = (("chain", "draw", "part"), noise.nu[..., None])
-        named = named.assign_coords(part=["residual"])
+    Returns also what else they are like: as named, and, of effects, with chains one after the
+    other.
+    """
+    from valuebias.analysis.sampling.robust import NoiseDraws
+    from valuebias.analysis.sampling.tail_layout import TailDraws
+
+    crossing, names = problem.crossing, problem.components.names
+    n_of_residuals = len(crossing.framings) + crossing.shape[0] + 2
+    noise = NoiseDraws.read(kept[..., :n_of_residuals], len(crossing.framings))
+    sd = draws.sd.copy()
+    sd[:, :, names.index("residual")] = noise.sd
+    named, tails = xr.Dataset(), None
+    nu = {"residual": noise.nu} if problem.noise.student else {}
+    if problem.noise.tails:
+        tailed = problem.components.tailed(problem.noise.tails)
+        flat = kept[..., n_of_residuals:].reshape(-1, kept.shape[-1] - n_of_residuals)
+        tails = TailDraws.read(flat, crossing, problem.components, tailed)
+        for i, name in enumerate(tailed):
+            nu[name] = tails.nu[:, i].reshape(sd.shape[:2])
+            sd[:, :, names.index(name)] /= np.sqrt(tails.common[:, i]).reshape(*sd.shape[:2], 1)
+    if nu:
+        named["nu"] = (("chain", "draw", "part"), np.stack(list(nu.values()), axis=-1))
+        named = named.assign_coords(part=list(nu))
     if problem.noise.by_model:
         named["residual_factor"] = (("chain", "draw", "model"), noise.factor)
         named["residual_spread"] = (("chain", "draw", "over"), noise.spread[..., None])
         named = named.assign_coords(over=["model"])
-    return replace(draws, sd=sd), named
+    return replace(draws, sd=sd), named, tails
 
 
 def _posterior(problem: Problem, draws: VarianceDraws, effects: EffectDraws) -> xr.Dataset:

@@ -105,7 +105,7 @@ def test_training_reward_models_as_the_guide_shows_it(
         ]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{source}.jsonl").write_text(text, encoding="utf-8")
-    with pytest.warns(ValueBiasWarning, match="one base model only"):
+    with pytest.warns(ValueBiasWarning, match="every family has one base"):
         names = run("train-reward-models.md")
     scores, trained = names["scores"], names["trained"]
     assert scores.sizes["model"] == 2 * 2 * 3 * 2

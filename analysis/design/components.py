@@ -107,6 +107,16 @@ class Components:
         owners = [OWN, *(group.name for group in self.space.groups)]
         return [f"{owner}_{kind}" for owner in owners if f"{owner}_{kind}" in self]
 
+    def tailed(self, tails: tuple[str, ...]) -> list[str]:
+        """Names of the components of words, models' leans or bases' leans (``tails``)."""
+        owners = {"models": OWN, "bases": "base"}
+        names = [n for n in self.names if n == "word" or n.startswith("word:")]
+        names = names if "words" in tails else []
+        for who, owner in owners.items():
+            if who in tails:
+                names += [f"{owner}_{kind}" for kind in ("category", "covariate")]
+        return [name for name in names if name in self]
+
     @cached_property
     def codes(self) -> NDArray[np.int64]:
         """What makes up every entry of v, shape (variance, 3), for the compiled density.

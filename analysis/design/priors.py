@@ -181,6 +181,9 @@ def prior_table(
     if noise.student:
         text = f"Gamma({NU_SHAPE:g}, {NU_RATE:g}) above {LEAST_NU:g}"
         rows.append(("nu[residual]", text, "degrees of freedom of the t, whose scale sd is"))
+    for name in components.tailed(noise.tails):
+        text = f"Gamma({NU_SHAPE:g}, {NU_RATE:g}) above {LEAST_NU:g}"
+        rows.append((f"nu[{name}]", text, "degrees of freedom of the t of these effects, likewise"))
     if noise.by_model:
         text = f"HalfNormal({RESIDUAL_SPREAD:g}) on the log scale"
         rows.append(("residual_spread[model]", text, "how models differ in the residual's SD"))

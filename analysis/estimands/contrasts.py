@@ -47,8 +47,9 @@ def estimands(
     contrast: Contrast | None,
     rng: np.random.Generator,
     focus: Focus = NO_FOCUS,
+    nu: Mapping[str, Array] | None = None,
 ) -> list[Estimand]:
-    """All estimands, the headline first."""
+    """All estimands, the headline first; ``nu`` as of :class:`Unseen`."""
     rows = focused_rows(crossing, focus)
     framings = named_framings(crossing.framings)
     first = next(iter(framings))
@@ -59,7 +60,7 @@ def estimands(
         these_words = (effects.coefficient + effects.word_shift) @ on_axes
         unadjusted = effects.coefficient @ crossing.unadjusted_weights(weights)
         model, base = effects.model @ on_axes, effects.base @ on_axes
-        unseen = Unseen(crossing, components, v, weights, rng)
+        unseen = Unseen(crossing, components, v, weights, rng, nu=nu)
         for framing, sign in framings.items():
             by_column, on_these = coefficient @ sign, these_words @ sign
             under = (framing, *categories)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -13,8 +14,9 @@ from valuebias.analysis.auditing.misfit import STATISTICS, Structure
 from valuebias.analysis.design.crossing import Crossing, centre
 from valuebias.analysis.design.noise import Factors
 from valuebias.analysis.estimands.smoother import Smoother
+from valuebias.analysis.sampling.parts import make_parts, parts_at
 
-__all__ = ["CHECKS", "predictive_check"]
+__all__ = ["CHECKS", "HeavyEffects", "predictive_check"]
 
 Array = NDArray[np.float64]
 
@@ -31,12 +33,38 @@ CHECKS = {
 """The statistics and what they are; the last ones only where the layout has them."""
 
 
+@dataclass(frozen=True)
+class HeavyEffects:
+    """The components whose effects are t distributed, at one draw."""
+
+    spread: Array  # (spread, kind): factors of families' SDs
+    nu: Mapping[str, float]  # degrees of freedom by component
+
+    def draw(self, smoother: Smoother, rng: np.random.Generator) -> Array:
+        """Draw what new levels make of scores, (model, prompt, word)."""
+        crossing, out = smoother.crossing, np.zeros(smoother.crossing.shape)
+        parts = make_parts(crossing, smoother.components, np.zeros(crossing.design.matrix.shape[1]))
+        wanted = [part for part in parts if part.name in self.nu]
+        for part in parts_at(wanted, smoother, self.spread):
+            effects, nu = part.draw(crossing, rng), self.nu[part.name]
+            n_levels = effects.shape[2 if part.over_words is None else 0]
+            times = np.sqrt(0.5 * nu / rng.standard_gamma(0.5 * nu, n_levels))
+            effects *= times if part.over_words is None else times[:, None, None]
+            out += part.cube(crossing, effects)
+        return out
+
+    def without(self, smoother: Smoother) -> Smoother:
+        """Make the smoother of all else."""
+        return smoother.without(self.nu) if self.nu else smoother
+
+
 def predictive_check(
     smoothers: list[Smoother],
     coefficients: Array,  # (draw, column, framing, axis)
     structure: Structure,
     rng: np.random.Generator,
     residuals: Iterable[Factors],
+    heavy: list[HeavyEffects],
 ) -> xr.Dataset:
     """Statistics of the data and of one replicated crossing per draw.
 
@@ -45,11 +73,15 @@ def predictive_check(
     crossing = smoothers[0].crossing
     observed = _statistics(crossing, crossing.y, structure)
     replicated = []
-    for smoother, coefficient, factors in zip(smoothers, coefficients, residuals, strict=True):
+    for smoother, coefficient, factors, tails in zip(
+        smoothers, coefficients, residuals, heavy, strict=True
+    ):
         fixed = np.einsum(
             "mq,qfj,wj->mfw", crossing.design.matrix, coefficient, crossing.word_basis
         )
-        cube = smoother.simulate_cube(rng, factors) + fixed[:, crossing.framing]
+        cube = tails.without(smoother).simulate_cube(rng, factors) + fixed[:, crossing.framing]
+        if tails.nu:
+            cube += tails.draw(smoother, rng)
         cube = centre(cube, crossing.observed)
         replicated.append(_statistics(crossing, cube, structure))
     known = np.isfinite(observed)

@@ -7,7 +7,7 @@ mean, which also multiplies a cube by its precision matrix: ``V⁻¹ y = (y − 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -90,6 +90,14 @@ class Smoother:
             for j in range(len(crossing.axes))
         ]
 
+    def without(self, names: Iterable[str]) -> Smoother:
+        """Make the smoother at the same variances, some components left out."""
+        v = self.v.copy()
+        for name in names:
+            for index in self.components[name].index:
+                v[list(index)] = 0
+        return Smoother(self.crossing, self.components, self._scales, v)
+
     def mean(self, margins: Fields) -> Fields:
         """Conditional mean of everything but the residual."""
         return Fields(
@@ -163,10 +171,8 @@ class Smoother:
         Of framing means off the axes and on each, (block, framing · model) square; and of models'
         own on each axis of a prompt, about the means of its framing: (framing, axis, model, model).
         """
-        v, crossing, components = self.v.copy(), self.crossing, self.components
-        for name in {"residual", "prompt_word"} & set(components.names):
-            v[list(components[name].index[0])] = 0
-        bare = Smoother(crossing, components, self._scales, v)
+        crossing, components = self.crossing, self.components
+        bare = self.without({"residual", "prompt_word"} & set(components.names))
         n_framings, n_models = len(crossing.framings), crossing.shape[0]
         unit = np.eye(n_framings * n_models)
         means = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -31,9 +31,14 @@ class Unseen:
         weights: Array,
         rng: np.random.Generator,
         without: tuple[str, ...] = (),
+        nu: Mapping[str, Array] | None = None,
     ) -> None:
-        # ``without`` names components whose effects on this model are known, or drawn elsewhere.
+        # ``without`` names components whose effects on this model are known, or drawn elsewhere;
+        # ``nu`` are the degrees of freedom, (draw,), of those whose effects are t distributed.
         self._without = without
+        self._times = {
+            name: 0.5 * df / rng.standard_gamma(0.5 * df) for name, df in (nu or {}).items()
+        }
         self._space, self._components, self._v = crossing.space, components, v
         self._sizes = _sizes(crossing, weights)
         shape = (len(v), components.n_framings)
@@ -53,9 +58,10 @@ class Unseen:
             if name in self._without:
                 continue
             shares = self._shares(len(self._components[name].index), family)
+            times = self._times.get(name, np.ones(1))[:, None, None]
             for kind, share in enumerate(shares):
                 if share:
-                    covariance += share * self._components.covariance(name, self._v, kind)
+                    covariance += share * times * self._components.covariance(name, self._v, kind)
         # Two framings at most: Cholesky would fail at a correlation of ±1, this does not.
         values, vectors = np.linalg.eigh(covariance * self._sizes[level])
         noise = self._noise[level] * np.sqrt(np.maximum(values, 0))

@@ -75,6 +75,8 @@ class CompletedDraws:
     rest_of: NDArray[np.intp]  # which draws (chain · draw) it is of
     scatter: Array  # mean over draws of the strata's scatter, for the PyMC model
     noise: Array  # (chain, draw, number): the residuals' own parameters, where they have any
+    # (kept draw, column · framing, word): what is known of words' effects, where anything is.
+    shift: NDArray[np.float32]
 
 
 @dataclass
@@ -92,6 +94,7 @@ class _Chain:
     accept: Array
     diverging: NDArray[np.bool_]
     noise: Array
+    shift: NDArray[np.float32]
 
 
 def sample_incomplete(
@@ -140,6 +143,7 @@ def sample_incomplete(
         rest_of=np.arange(chains * draws).reshape(chains, draws)[:, :: homes[0].thin].ravel(),
         scatter=np.mean([r.scatter for r in results], axis=0),
         noise=np.stack([r.noise for r in results]),
+        shift=np.concatenate([r.shift for r in results]),
     )
 
 
@@ -177,6 +181,8 @@ class Sampler:
     """Parameters of the density that step 2 leaves where they are."""
     n_noise = 0
     """How many parameters residuals have beside those of the density."""
+    n_shift = 0
+    """How many numbers of each word are known."""
 
     def __init__(
         self,
@@ -213,6 +219,9 @@ class Sampler:
                 accept=np.empty(draws),
                 diverging=np.zeros(draws, dtype=bool),
                 noise=np.empty((draws, self.n_noise)),
+                shift=np.empty(
+                    (rest.shape[1] if self.n_shift else 0, self.n_shift, n_words), dtype=np.float32
+                ),
             )
             for c in range(chains)
         ]
@@ -226,6 +235,10 @@ class Sampler:
     def noise_of(self, state: Any, x: Array) -> Array:
         """Give the residuals' own parameters."""
         return np.empty(0)
+
+    def shift_of(self, state: Any) -> Array:
+        """Give what is known of words' effects, (number, word)."""
+        raise NotImplementedError
 
     def run(
         self,
@@ -262,6 +275,8 @@ class Sampler:
                 out.on_axes[i] = margins.on_axes
                 if i % out.thin == 0:
                     out.rest[i // out.thin] = margins.rest
+                    if self.n_shift:
+                        out.shift[i // out.thin] = self.shift_of(state)
                 out.scatter += target.packed.scatter
             counter.step()
         out.scatter /= draws

@@ -16,7 +16,7 @@ from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.grouping import OWN
 from valuebias.analysis.estimands.smoother import Fields, Smoother
 
-__all__ = ["Part", "draw_parts", "make_parts", "parts_at", "stretches"]
+__all__ = ["Part", "draw_apart", "draw_parts", "make_parts", "parts_at", "stretches"]
 
 Array = NDArray[np.float64]
 
@@ -109,23 +109,38 @@ def parts_at(parts: list[Part], smoother: Smoother, spread: Array) -> list[Part]
 def draw_parts(
     parts: list[Part], smoother: Smoother, precision: Array, spread: Array, rng: np.random.Generator
 ) -> list[Array]:
-    """Draw each part, as a cube, given the scores, which have a ``precision`` each.
+    """Draw each part, as a cube; see :func:`draw_apart`."""
+    return draw_apart(parts, smoother, precision, spread, rng)[1]
+
+
+def draw_apart(
+    parts: list[Part],
+    smoother: Smoother,
+    precision: Array,
+    spread: Array,
+    rng: np.random.Generator,
+    known: Array | float = 0.0,
+) -> tuple[list[Array], list[Array]]:
+    """Draw each part's effects and cube, given the scores, which have a ``precision`` each.
 
     By Matheron's rule: each is drawn from its prior, and corrected by how far their sum, with noise
-    of its own, is from the scores. ``spread`` (spread, kind) are the factors of families' SDs.
+    of its own, is from the scores. ``spread`` (spread, kind) are the factors of families' SDs;
+    ``known`` is what something else makes of the scores.
     """
     crossing, ready = smoother.crossing, parts_at(parts, smoother, spread)
     drawn = [part.draw(crossing, rng) for part in ready]
     surprise = rng.standard_normal(precision.shape)
     surprise /= np.sqrt(np.where(precision > 0, precision, 1.0))
     surprise += crossing.y
-    for part, effects in zip(ready, drawn, strict=True):
-        surprise -= part.cube(crossing, effects)
+    surprise -= known
+    for part, one in zip(ready, drawn, strict=True):
+        surprise -= part.cube(crossing, one)
     weighed = _weigh(smoother, surprise, precision)
-    return [
-        part.cube(crossing, effects + part.project(crossing, weighed))
-        for part, effects in zip(ready, drawn, strict=True)
+    effects = [
+        one + part.project(crossing, weighed) for part, one in zip(ready, drawn, strict=True)
     ]
+    cubes = [part.cube(crossing, one) for part, one in zip(ready, effects, strict=True)]
+    return effects, cubes
 
 
 def _weigh(smoother: Smoother, cube: Array, precision: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Sample scores whose residuals have heavy tails, or an SD of each model's own.
+"""Sample scores whose residuals or effects have heavy tails, or residuals an SD by model.
 
 A residual that is t distributed is normal with a variance of its own, drawn at random (a scale
 mixture). Scores with unequal variances are not balanced, but they contain a balanced set: with c
@@ -13,12 +13,12 @@ all other variances, and a score that is missing is one of infinite variance. A 
 4. the values given the scores, effects and residuals' variances;
 5. the SDs and correlations given the values, effects integrated out.
 
-Steps 1 to 3 do without the values, which step 4 draws anew before they are used.
+Steps 1 to 3 do without the values, which step 4 draws anew before they are used. Of effects with
+heavy tails a part is known in all of these, and drawn anew after step 3 (:mod:`.tails`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,9 @@ from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.noise import LEAST_NU, NU_RATE, NU_SHAPE, RESIDUAL_SPREAD, Noise
 from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.sampling.incomplete import Sampler, solvable_smoother
-from valuebias.analysis.sampling.parts import draw_parts, make_parts, stretches
+from valuebias.analysis.sampling.parts import draw_apart, make_parts, stretches
+from valuebias.analysis.sampling.slices import slice_sample
+from valuebias.analysis.sampling.tails import Tails
 
 if TYPE_CHECKING:
     from valuebias.analysis.hierarchical import Problem
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["NoiseDraws", "RobustSampler", "Values"]
 
 Array = NDArray[np.float64]
-
-_MOST_STEPS = 60  # of a slice to either side
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class NoiseDraws:
 
     @classmethod
     def read(cls, kept: Array, n_framings: int) -> NoiseDraws:
-        """Undo :meth:`RobustSampler.noise_of`, (…, number)."""
+        """Undo :meth:`RobustSampler.noise_of`, (…, number), but for heavy-tailed effects."""
         values = np.exp(kept)
         last = values[..., -2], values[..., -1]
         return cls(values[..., :n_framings], values[..., n_framings:-2], *last)
@@ -64,8 +64,10 @@ class NoiseDraws:
 class Values:
     """The balanced values of one chain, and the parameters of the residuals."""
 
-    def __init__(self, crossing: Crossing, noise: Noise, scales: Array) -> None:
-        self.crossing, self.noise = crossing, noise
+    def __init__(
+        self, crossing: Crossing, noise: Noise, scales: Array, tails: Tails | None = None
+    ) -> None:
+        self.crossing, self.noise, self.tails = crossing, noise, tails
         self._scales = scales  # of the prior on the SDs, (framing,)
         seen = crossing.observed.sum(axis=2)
         groups = [crossing.prompts_of(f) for f in range(len(crossing.framings))]
@@ -80,6 +82,8 @@ class Values:
         self.log_spread, self.log_nu = np.log(0.5 * RESIDUAL_SPREAD), np.log(10.0 - LEAST_NU)
         self.weight: Array = np.ones((1, 1, 1))
         self.fresh = True
+        if self.tails is not None:
+            self.tails.empty()
         self._take(self.crossing.y)
 
     def _take(self, cube: Array) -> None:
@@ -114,7 +118,7 @@ class Values:
         return np.asarray(np.exp(-2 * self._log_sds) * self.weight * self.crossing.observed)
 
     def redraw(self, fitted: Array, rng: np.random.Generator) -> Array:
-        """Draw the values given what effects make of all scores.
+        """Draw the values given what effects make of all scores, and take own parts off them.
 
         Returns their residual variance by framing.
         """
@@ -125,6 +129,8 @@ class Values:
         noise = rng.standard_normal(values.shape, dtype=np.float32)
         values += np.sqrt(core[framing][:, None] * np.maximum(1 - share, 0)) * noise
         values += fitted
+        if self.tails is not None:
+            values -= self.tails.cube
         self._take(values)
         return core
 
@@ -158,10 +164,10 @@ class Values:
         def by_move(x: Array) -> Array:
             return np.array([log_density(self.log_nu, float(x[0]))])
 
-        log_nu = float(_slice(by_nu, np.array([self.log_nu]), 1.0, rng)[0])
+        log_nu = float(slice_sample(by_nu, np.array([self.log_nu]), 1.0, rng)[0])
         self.log_sd = self.log_sd + along(log_nu) - along(self.log_nu)
         self.log_nu = log_nu
-        self.log_sd = self.log_sd + _slice(by_move, np.zeros(1), 4 / np.sqrt(2 * n), rng)
+        self.log_sd = self.log_sd + slice_sample(by_move, np.zeros(1), 4 / np.sqrt(2 * n), rng)
 
     def _prior(self, log_sd: Array) -> float:
         """Log-density of the half-normal priors on the log scale."""
@@ -179,7 +185,7 @@ class Values:
             )
 
         width = 4 / np.sqrt(2 * counts.sum(axis=0) + 1)
-        self.log_sd = _slice(by_framing, self.log_sd, width, rng)
+        self.log_sd = slice_sample(by_framing, self.log_sd, width, rng)
         if not self.noise.by_model:
             return
 
@@ -204,11 +210,13 @@ class Values:
             value = self._prior_spread(self.log_spread + x)
             return np.asarray(value + likelihood(self.shift * np.exp(x)).sum())
 
-        self.shift = _slice(by_shift, self.shift, 4 / np.sqrt(2 * counts.sum(axis=1) + 4), rng)
-        move = _slice(by_move, np.zeros(1), 0.3, rng)
+        self.shift = slice_sample(
+            by_shift, self.shift, 4 / np.sqrt(2 * counts.sum(axis=1) + 4), rng
+        )
+        move = slice_sample(by_move, np.zeros(1), 0.3, rng)
         self.log_sd, self.shift = self.log_sd + move, self.shift - move
-        self.log_spread = float(_slice(by_spread, np.array([self.log_spread]), 1.0, rng)[0])
-        stretch = float(_slice(by_stretch, np.zeros(1), 0.5, rng)[0])
+        self.log_spread = float(slice_sample(by_spread, np.array([self.log_spread]), 1.0, rng)[0])
+        stretch = float(slice_sample(by_stretch, np.zeros(1), 0.5, rng)[0])
         self.log_spread, self.shift = self.log_spread + stretch, self.shift * np.exp(stretch)
 
     @staticmethod
@@ -226,13 +234,28 @@ class RobustSampler(Sampler):
         n_framings = len(self.crossing.framings)
         at = self.components.names.index("residual") * n_framings
         self.noise, self.exact = problem.noise, False
-        self.fixed = tuple(range(at, at + n_framings))
+        self.residual = list(range(at, at + n_framings))
         self.parts = make_parts(self.crossing, self.components, self.coefficient_scales)
-        self.n_noise = n_framings + self.crossing.shape[0] + 2
+        tails = self._make_tails()
+        self.fixed = (*self.residual, *(sorted(tails.fixed) if tails else ()))
+        self.n_noise = n_framings + self.crossing.shape[0] + 2 + (tails.n_numbers if tails else 0)
+        self.n_shift = tails.n_columns if tails else 0
+
+    def _make_tails(self) -> Tails | None:
+        if not self.noise.tails:
+            return None
+        return Tails(
+            self.crossing,
+            self.components,
+            self.coefficient_scales,
+            self.posterior,
+            self.noise.tails,
+        )
 
     def make_state(self) -> Values:
         """Make what a chain works in."""
-        return Values(self.crossing, self.noise, self.posterior.scales[list(self.fixed)])
+        scales = self.posterior.scales[self.residual]
+        return Values(self.crossing, self.noise, scales, self._make_tails())
 
     def impute(self, state: Any, x: Array, rng: np.random.Generator) -> tuple[Array, Posterior]:
         """Make steps 1 to 4; returns the variances, with the values' for the residual's.
@@ -241,21 +264,33 @@ class RobustSampler(Sampler):
         say much, and where they say much it would hardly move in step 3: hence both (interweaving:
         Yu and Meng 2011, J. Comput. Graph. Stat. 20, 531–570).
         """
-        crossing = self.crossing
+        crossing, tails = self.crossing, state.tails
         if state.fresh:
-            state.log_sd, state.fresh = x[list(self.fixed)], False
+            state.log_sd, state.fresh = x[self.residual], False
         sd, correlation, spread = self.posterior.constrain(x)
         v = self.components.variances(sd, correlation, spread)
         smoother = solvable_smoother(crossing, self.components, self.coefficient_scales, v)
-        cubes = draw_parts(self.parts, smoother, state.precision, spread, rng)
+        known = tails.cube if tails else 0.0
+        effects, cubes = draw_apart(self.parts, smoother, state.precision, spread, rng, known)
+        if tails:
+            tails.add_own(x, effects, cubes)
+            x = tails.shifted(x, -1)
         state.redraw_noise(_with_levels(state, sum(cubes), rng), rng)
-        x = self._stretch(state, x, cubes, rng)
+        x = self._stretch(state, x, effects, cubes, rng)
+        if tails:
+            x = tails.shifted(tails.redraw(x, effects, rng))
         core = state.redraw(_with_levels(state, sum(cubes), rng), rng)
-        x[list(self.fixed)] = 0.5 * np.log(core)
-        return x, self._target(state)
+        x[self.residual] = 0.5 * np.log(core)
+        target = self._target(state)
+        return tails.slices(target, x, rng) if tails else x, target
 
     def _stretch(
-        self, state: Values, x: Array, cubes: list[Array], rng: np.random.Generator
+        self,
+        state: Values,
+        x: Array,
+        effects: list[Array],
+        cubes: list[Array],
+        rng: np.random.Generator,
     ) -> Array:
         """Draw the components' SDs given all effects in units of these, which move along."""
         x, crossing, names = x.copy(), self.crossing, self.components.names
@@ -267,12 +302,13 @@ class RobustSampler(Sampler):
             at = np.array([names.index(part.name) for part in self.parts[:-1]])
             where = at * n_framings + f
             tightness = (np.exp(x[where]) / self.posterior.scales[where]) ** 2
-            own = [cube[:, group] for cube in cubes[:-1]]
-            by = stretches(own, left[:, group], precision[:, group], tightness, rng)
+            of_framing = [cube[:, group] for cube in cubes[:-1]]
+            by = stretches(of_framing, left[:, group], precision[:, group], tightness, rng)
             x[where] += np.log(np.abs(by))
             signs[at, f] = np.sign(by)
-            for cube, factor in zip(cubes, by, strict=False):
+            for part, one, cube, factor in zip(self.parts, effects, cubes, by, strict=False):
                 cube[:, group] *= factor
+                one[:, f if part.joint else group] *= factor
         n_sd = len(self.posterior.scales)
         if n_framings == 2:
             x[n_sd : n_sd + n_correlated] *= signs[:n_correlated].prod(axis=1)
@@ -281,7 +317,12 @@ class RobustSampler(Sampler):
     def noise_of(self, state: Any, x: Array) -> Array:
         """Lay out the residuals' parameters as a vector."""
         numbers = [state.log_spread, np.log(state.nu)]
-        return np.concatenate([state.log_sd, state.shift, numbers])
+        of_tails = state.tails.numbers() if state.tails else np.zeros(0)
+        return np.concatenate([state.log_sd, state.shift, numbers, of_tails])
+
+    def shift_of(self, state: Any) -> Array:
+        """Give the own parts of words with heavy tails."""
+        return np.asarray(state.tails.of_words())
 
 
 def _with_levels(state: Values, effects: Any, rng: np.random.Generator) -> Array:
@@ -292,40 +333,6 @@ def _with_levels(state: Values, effects: Any, rng: np.random.Generator) -> Array
     level = ((state.crossing.y - effects) * precision).sum(axis=2) / total
     level += rng.standard_normal(level.shape) / np.sqrt(total)
     return np.asarray(effects + level[..., None])
-
-
-def _slice(
-    log_density: Callable[[Array], Array], x: Array, width: Array | float, rng: np.random.Generator
-) -> Array:
-    """Move independent coordinates by slice sampling, with stepping out and shrinkage.
-
-    After Neal (2003), Slice sampling, Annals of Statistics 31, 705–767.
-    """
-    level = log_density(x) - rng.standard_exponential(x.shape)
-    low = x - width * rng.uniform(size=x.shape)
-    high = low + width
-    for _ in range(_MOST_STEPS):
-        inside = log_density(low) > level
-        low = np.where(inside, low - width, low)
-        if not inside.any():
-            break
-    for _ in range(_MOST_STEPS):
-        inside = log_density(high) > level
-        high = np.where(inside, high + width, high)
-        if not inside.any():
-            break
-    out = x.copy()
-    moving = np.ones(x.shape, dtype=bool)
-    while moving.any():
-        proposal = np.where(moving, low + (high - low) * rng.uniform(size=x.shape), out)
-        accepted = moving & (log_density(proposal) > level)
-        out = np.where(accepted, proposal, out)
-        moving &= ~accepted
-        low, high = (
-            np.where(moving & (proposal < x), proposal, low),
-            np.where(moving & (proposal >= x), proposal, high),
-        )
-    return out
 
 
 @numba.njit(cache=True, nogil=True)

@@ -383,10 +383,12 @@ class TestFit:
             False,
         )
         robust = ["--family", "student", "--residual", "model"]
-        succeeded(run("fit", path, *quick, "--no-base", *robust))
+        tails = ["--heavy-tails", "models", "--heavy-tails", "words"]
+        succeeded(run("fit", path, *quick, "--no-base", *robust, *tails))
         kept = valuebias.load(tmp_path / "fit.nc").settings
         assert kept["base"] is None
         assert (kept["family"], kept["residual"]) == ("student", "model")
+        assert kept["heavy_tails"] == ["words", "models"]
         both = run("fit", path, "--base", "family", "--no-base")
         assert "contradict" in failed(both, status=2)
 

@@ -24,6 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
+from valuebias.analysis.design.noise import LEAST_NU, NU_RATE, NU_SHAPE
 from valuebias.analysis.design.priors import Prior
 
 if TYPE_CHECKING:
@@ -47,10 +48,13 @@ class Explicit:
     dataset : Dataset
         Complete scores with both framings, two categories, families and bases.
     prior : Prior
+    tailed : dict of str to str
+        The components whose effects are t distributed, each with what its levels are.
     """
 
     dataset: xr.Dataset
     prior: Prior = field(default_factory=Prior)
+    tailed: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         scores = self.dataset["score"].transpose("prompt", "model", "response").to_numpy()
@@ -82,7 +86,7 @@ class Explicit:
             "component": list(names), "joint": list(JOINT), "framing": list(FRAMINGS),
             "level": ["category", "word"], "family": self.families, "base": self.bases,
             "model": self.models, "word": self.words, "category": self.categories,
-            "prompt": np.arange(len(self.framing)),
+            "prompt": np.arange(len(self.framing)), "part": list(self.tailed),
         }  # fmt: skip
         unit, prior, framing = self.scale, self.prior, self.framing
         scales = np.array([[prior.sd_of(name)] for name in names]) * unit
@@ -93,6 +97,18 @@ class Explicit:
             rho = {name: 2 * half[i] - 1 for i, name in enumerate(JOINT)}
             log_spread = pm.ZeroSumNormal("log_spread", prior.spread, dims=("level", "family"))
             by_category, by_word = pt.exp(log_spread[0]), pt.exp(log_spread[1])
+
+            if self.tailed:
+                some = pm.Gamma.dist(NU_SHAPE, NU_RATE)
+                nu = pm.Truncated("nu", some, lower=LEAST_NU, dims="part")
+
+            def times(name: str) -> pt.TensorVariable | Array:
+                """Draw by how much each level's SD is that of a typical one."""
+                if name not in self.tailed:
+                    return np.ones(1)
+                half = 0.5 * nu[list(self.tailed).index(name)]
+                variance = pm.InverseGamma(f"variance {name}", half, half, dims=self.tailed[name])
+                return pt.sqrt(variance)
 
             def multiples(name: str, *dims: str, zero_sum: bool = False) -> pt.TensorVariable:
                 """Draw an effect in units of its SDs, correlated over framings: (framing, …)."""
@@ -122,13 +138,15 @@ class Explicit:
                 "family mean", prior.effect * unit, dims=("framing", "category", "family")
             ).transpose(0, 2, 1)
             of_base = multiples("base_category", "base", "category") * of("base_category")
-            of_base = on_words(of_base * by_category[self.family_of_base][:, None])
+            spread = by_category[self.family_of_base] * times("base_category")
+            of_base = on_words(of_base * spread[:, None])
             own = multiples("model_category", "model", "category") * of("model_category")
-            own = on_words(own * by_category[self.family][:, None])
+            own = on_words(own * (by_category[self.family] * times("model_category"))[:, None])
 
             # And of words, with their categories: for each framing (…, word).
-            liking = about(on_words(mean), "word", 1.0, "word")
+            liking = about(on_words(mean), "word", times("word"), "word")
             differ = multiples("word:family", "word", "family", zero_sum=True) * of("word:family")
+            differ = differ * times("word:family")[:, None]
             differ = differ.transpose(0, 2, 1) + on_words(of_family)
             mean_of = [(liking[f] + differ[f])[self.family_of_base] + of_base[f] for f in (0, 1)]
             spread = by_word[self.family_of_base][:, None]
@@ -152,7 +170,7 @@ class Explicit:
             pm.Potential("levels", len(self.models) * pt.log(noise).sum())
         return model
 
-    def sample(self, *, draws: int, tune: int, seed: int) -> xr.Dataset:
+    def sample(self, *, draws: int, tune: int, seed: int, accept: float = 0.8) -> xr.Dataset:
         """Draw from the posterior with four chains of nutpie."""
         import nutpie
 
@@ -162,8 +180,9 @@ class Explicit:
             compiled = nutpie.compile_pymc_model(self.build(), freeze_model=True)
         cores = min(4, os.cpu_count() or 1)
         trace = nutpie.sample(
-            compiled, draws=draws, tune=tune, chains=4, cores=cores, seed=seed, progress_bar=False
-        )
+            compiled, draws=draws, tune=tune, chains=4, cores=cores, seed=seed, progress_bar=False,
+            target_accept=accept,
+        )  # fmt: skip
         posterior, diverging = trace["posterior"], trace["sample_stats"]["diverging"]
         found = posterior if isinstance(posterior, xr.Dataset) else posterior.to_dataset()
         return found.assign(diverging=diverging)
@@ -173,6 +192,8 @@ class Explicit:
         out = _named("sd[{component}, {framing}]", posterior["sd"])
         out |= _named("correlation[{joint}]", 2 * posterior["half"] - 1)
         out |= _named("log spread[{level}, {family}]", posterior["log_spread"].isel(family=[0]))
+        if self.tailed:
+            out |= _named("nu[{part}]", posterior["nu"])
         category, pair = (" − ".join(x[:2]) for x in (self.categories, self.families))
 
         family = self._lean(posterior["mean"] + posterior["family mean"])
@@ -212,6 +233,8 @@ class Explicit:
         z, rho = posterior[name], 2 * posterior["half"].sel(joint=name, drop=True) - 1
         effect = _correlated(*(z.sel(framing=f, drop=True) for f in FRAMINGS), rho)
         effect = effect * posterior["sd"].sel(component=name, drop=True)
+        if name in self.tailed:
+            effect = effect * np.sqrt(posterior[f"variance {name}"])
         if family is None:
             return effect
         spread = np.exp(posterior["log_spread"].sel(level="category", drop=True))
@@ -238,6 +261,9 @@ class Explicit:
             # The difference of two categories.
             z = (np.sqrt(2) * rho.copy(data=rng.standard_normal(rho.shape)) for _ in FRAMINGS)
             sd = posterior["sd"].sel(component=name, drop=True)
+            if name in self.tailed:
+                nu = posterior["nu"].sel(part=name, drop=True)
+                sd = sd / np.sqrt(nu.copy(data=rng.chisquare(nu)) / nu)
             out = out + _correlated(*z, rho) * sd * spread
         return out
 
@@ -274,6 +300,8 @@ def quantities_of(fit: Fit) -> dict[str, Array]:
     out = _named("sd[{component}, {framing}]", posterior["sd"])
     out |= _named("correlation[{correlated}]", posterior["correlation"])
     out |= _named("log spread[{level}, {kind}]", np.log(posterior["spread"]))
+    if "nu" in posterior:
+        out |= _named("nu[{part}]", posterior["nu"])
     out |= _named("{estimand}", fit.contrast_draws)
     for framing in FRAMINGS:
         out |= _named(f"word | {{response}} | {framing}", fit.word_draws(framing=framing))

@@ -15,6 +15,7 @@ from dense import NESTED, Dense, Theta
 from numpy.typing import NDArray
 from scipy import linalg
 
+from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.noise import (
     LEAST_NU,
     NU_RATE,
@@ -49,6 +50,8 @@ class Design:
         Formula over the words' coordinates.
     family, residual : str or None
         Of the residuals, as of :func:`valuebias.fit`.
+    heavy_tails : tuple of str
+        Whose effects are t distributed.
     """
 
     bases: dict[str, tuple[int, ...]]
@@ -56,6 +59,7 @@ class Design:
     words: str | None = None
     family: str = "gaussian"
     residual: str | None = None
+    heavy_tails: tuple[str, ...] = ()
 
 
 OWN = {"A": (1, 1, 1), "B": (1, 1, 1)}
@@ -69,6 +73,10 @@ DESIGNS = {
     "student": Design(OWN, family="student"),
     "residual by model": Design(OWN, residual="model"),
     "both, incomplete": Design(OWN, missing=0.15, family="student", residual="model"),
+    "heavy tails": Design(OWN, heavy_tails=("words", "models")),
+    "heavy tails, bases, incomplete": Design(
+        SHARED, missing=0.15, family="student", heavy_tails=("words", "models", "bases")
+    ),
 }
 
 
@@ -145,10 +153,14 @@ def draw_truth(design: Design, prior: Prior, seed: int) -> Truth:
     leans, of_bases = fixed[..., :n_categories].copy(), np.zeros_like(fixed[..., :n_categories])
     by_word = np.einsum("mfk,wk->mfw", fixed, dense.described)
     of_noise, factors = _draw_noise(design, crossing.models, rng)
+    tailed = problem.components.tailed(design.heavy_tails)
+    of_noise |= {f"nu[{name}]": _draw_nu(rng) for name in tailed}
     for name in dense.names:
         effect, columns = _draw_effect(dense, name, rng)
         if name == "residual":
             factors.scale(effect, rng)
+        if name in tailed:
+            effect *= _draw_mixture(name, of_noise[f"nu[{name}]"], crossing, rng)
         score = score + effect @ columns.T
         owner, _, what = name.rpartition("_")
         if what == "category" and owner in ("model", "base"):
@@ -175,9 +187,7 @@ def _draw_noise(
     out: dict[str, float] = {}
     nu = spread = 0.0
     if design.family == "student":
-        while nu < LEAST_NU:
-            nu = rng.gamma(NU_SHAPE, 1 / NU_RATE)
-        out["nu[residual]"] = nu
+        out["nu[residual]"] = nu = _draw_nu(rng)
     if design.residual == "model":
         spread = out["residual_spread[model]"] = abs(RESIDUAL_SPREAD * rng.standard_normal())
     noise = read_noise(design.family, design.residual)
@@ -185,6 +195,28 @@ def _draw_noise(
     if design.residual == "model":
         out |= {f"residual_factor[{m}]": x for m, x in zip(models, factors.by_model, strict=True)}
     return out, factors
+
+
+def _draw_nu(rng: np.random.Generator) -> float:
+    nu = 0.0
+    while nu < LEAST_NU:
+        nu = rng.gamma(NU_SHAPE, 1 / NU_RATE)
+    return nu
+
+
+def _draw_mixture(name: str, nu: float, crossing: Crossing, rng: np.random.Generator) -> Array:
+    """Draw by how much each word, model or base departs, (model, 1, 1) or (1, 1, word)."""
+    n_models, _, n_words = crossing.shape
+
+    def draw(n: int) -> Array:
+        return np.sqrt(nu / rng.chisquare(nu, n))
+
+    if name.startswith("word"):
+        return draw(n_words)[None, None]
+    labels = np.arange(n_models)
+    if name.startswith("base"):
+        labels = np.unique(crossing.design.models["base"].astype(str), return_inverse=True)[1]
+    return draw(labels.max() + 1)[labels][:, None, None]
 
 
 SIGN = np.array([0.5, -0.5])

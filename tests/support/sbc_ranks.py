@@ -59,6 +59,7 @@ def one(name: str, seed: int) -> dict[str, Any]:
             words=DESIGNS[name].words,
             family=DESIGNS[name].family,
             residual=DESIGNS[name].residual,
+            heavy_tails=DESIGNS[name].heavy_tails or None,
             outcome="raw",
             prior=fit_prior(truth.dataset, PRIOR, components),
             **FIT,

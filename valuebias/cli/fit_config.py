@@ -24,6 +24,7 @@ _KEYS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "spread": ((bool, *_NONE), "true, false or null"),
     "family": (_TEXT, "gaussian or student"),
     "residual": (_TEXT + _NONE, "model, or null"),
+    "heavy_tails": ((list, *_NONE), "whose effects, such as [words]"),
     "outcome": (_TEXT + _NONE, "normal, rank, z or raw"),
     "contrast": ((list, dict, *_NONE), "two categories, or a weight for each"),
     "prior": ((dict, *_NONE), "scales, such as {effect: 0.25, sd: {word: 0.5}}"),
@@ -60,7 +61,7 @@ def read_config(path: Path) -> dict[str, Any]:
         wrong = type(value) not in types
         if isinstance(value, list):
             wrong = not all(isinstance(entry, str) for entry in value)
-            wrong |= len(value) != 2 and name != "by"
+            wrong |= len(value) != 2 and name in ("contrast", "pair")
         if wrong:
             raise ValueBiasError(f"{name} in {str(path)!r} is {shown(value)}; expected {expected}.")
     return {

@@ -157,6 +157,15 @@ def fit(
         Literal["model"] | None,
         typer.Option(help="Give each model a residual SD of its own.", show_default="one of all"),
     ] = None,
+    heavy_tails: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[words|models|bases]",
+            help="Whose effects have heavy tails, so that outlying ones count for little; may be "
+            "repeated.",
+            show_default="all are normal",
+        ),
+    ] = None,
     ablation: Annotated[
         bool | None,
         typer.Option(
@@ -237,7 +246,8 @@ def fit(
         raise typer.BadParameter("--base and --no-base contradict one another; leave one out.")
     options: dict[str, Any] = {
         "formula": formula, "words": words, "base": None if no_base else base or "base",
-        "spread": spread, "family": family, "residual": residual, "outcome": outcome,
+        "spread": spread, "family": family, "residual": residual,
+        "heavy_tails": heavy_tails or None, "outcome": outcome,
         "prior": read_prior(_split_entries("--prior", prior, "effect=0.25")),
         "contrast": _contrast(contrast, weight), "draws": draws, "tune": tune, "chains": chains,
         "seed": seed, "sampler": sampler, "pair": pair, "by": by,
@@ -249,11 +259,12 @@ def fit(
     result: Fit | AblationFit
     if _calls_for_ablation(dataset, ablation):
         usual = {"words": None, "base": "base", "spread": None, "family": "gaussian",
-                 "residual": None, "sampler": "hmc"}  # fmt: skip
+                 "residual": None, "heavy_tails": None, "sampler": "hmc"}  # fmt: skip
         if {name: asked.pop(name) for name in usual} != usual:
             raise typer.BadParameter(
-                "--words, --base, --no-base, --spread, --family, --residual and --sampler do not "
-                "apply to an ablation, whose design says what its runs share; add --no-ablation."
+                "--words, --base, --no-base, --spread, --family, --residual, --heavy-tails and "
+                "--sampler do not apply to an ablation, whose design says what its runs share; add "
+                "--no-ablation."
             )
         if any(question.values()) or isinstance(asked["contrast"], Mapping):
             raise typer.BadParameter("--pair, --by, --at and --weight do not apply to an ablation.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,7 @@ def fit(
     spread: bool | None = _NONE,
     family: str = _GAUSSIAN,
     residual: str | None = _NONE,
+    heavy_tails: str | Sequence[str] | None = _NONE,
     outcome: str | None = None,
     prior: Prior | Mapping[str, Any] | None = _NONE,
     contrast: Contrast | None = _NONE,
@@ -103,6 +104,11 @@ def fit(
     residual : {"model"}, optional
         ``"model"`` gives each model a residual SD of its own, partially pooled. If not given all
         models have one.
+    heavy_tails : {"words", "models", "bases"} or sequence of these, optional
+        Whose effects are t distributed instead of normal, with estimated degrees of freedom:
+        ``"words"``, for all models and by term of the formula; ``"models"``, in their leans;
+        ``"bases"``, in the leans of bases that models share. A word, model or base that is unlike
+        all others then counts for little in what is said of families.
     outcome : {"normal", "rank", "z", "raw"}, optional
         How scores are transformed within model × prompt; normal scores if not given. Higher
         always means a higher reward, also for ranks.
@@ -126,13 +132,13 @@ def fit(
         Who samples the variances of a complete crossing: the package's own Hamiltonian Monte
         Carlo, or the No-U-Turn samplers of nutpie or PyMC. All sample the same posterior;
         ``"pymc"`` samples ``fit.model`` itself and takes longest, and not where
-        `family` or `residual` is given.
+        `family`, `residual` or `heavy_tails` is given.
     prereg : path or mapping, optional
         A preregistered analysis, as a YAML file or a mapping: any of `formula`, `outcome`, `words`,
-        `base`, `spread`, `family`, `residual`, `prior` and `contrast`; ``pair``, the families to
-        compare; ``rope``; and ``decision``, a rule such as ``"p_positive >= 0.975"`` on the columns
-        of the headline's row. What is given here as well counts, and the headline and report say
-        what departs.
+        `base`, `spread`, `family`, `residual`, `heavy_tails`, `prior` and `contrast`; ``pair``, the
+        families to compare; ``rope``; and ``decision``, a rule such as ``"p_positive >= 0.975"`` on
+        the columns of the headline's row. What is given here as well counts, and the headline and
+        report say what departs.
     progress : bool, default True
         Show a progress bar on standard error.
 
@@ -155,10 +161,10 @@ def fit(
     Notes
     -----
     Complete crossings have an exact collapsed likelihood; incomplete ones are completed by data
-    augmentation, also exact, and so are t distributed residuals and those of unequal SDs. Which
-    path was taken is in ``fit.settings["path"]``. Layouts of bases
-    may be uneven, and groups crossed, as long as the span over models stays within forty columns;
-    what does not fit is left out, and the headline says so.
+    augmentation, also exact, and so are t distributed residuals and effects, and residuals of
+    unequal SDs. Which path was taken is in ``fit.settings["path"]``. Layouts of bases may be
+    uneven, and groups crossed, as long as the span over models stays within forty columns; what
+    does not fit is left out, and the headline says so.
 
     Source: extends Christian et al. 2026 (arXiv 2601.20838), whose mixed model has a random
     intercept by model only.
@@ -190,7 +196,8 @@ def fit(
 
     arguments: dict[str, Any] = {
         "formula": formula, "outcome": outcome, "words": words, "base": base, "spread": spread,
-        "family": family, "residual": residual, "prior": prior, "contrast": contrast,
+        "family": family, "residual": residual, "heavy_tails": heavy_tails, "prior": prior,
+        "contrast": contrast,
     }  # fmt: skip
     given = {name: value for name, value in arguments.items() if not isinstance(value, _NotGiven)}
     for name in ("formula", "outcome"):

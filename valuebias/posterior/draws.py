@@ -107,21 +107,29 @@ class Draws:
             v = v.copy()
             at = list(self.problem.components["residual"].index[0])
             v[:, at] = completion["residual"].to_numpy()
+        if "common" in completion:
+            # Nor have they what heavy-tailed effects have beside the variance of all levels.
+            common = completion["common"].to_numpy()
+            for i, name in enumerate(completion["tail"].to_numpy().tolist()):
+                for index in self.problem.components[name].index:
+                    v[:, list(index)] *= common[:, [i]]
         if "rest_of" in completion:
             kept = completion["rest_of"].to_numpy()
             if len(kept) < len(v):
                 v = v[kept]
                 effects = EffectDraws(*(getattr(effects, f.name)[kept] for f in fields(effects)))
-        return draw_word_effects(
-            crossing,
-            self.problem.components,
-            self.margins,
-            v,
-            effects,
-            row,
-            framing_contrasts(crossing.framings)[framing],
+        sign = framing_contrasts(crossing.framings)[framing]
+        draws = draw_word_effects(
+            crossing, self.problem.components, self.margins, v, effects, row, sign,
             self.rng(question),
-        )
+        )  # fmt: skip
+        if "shift" in completion:
+            # On the axes it is in the effects.
+            excess = completion["shift"].to_numpy()
+            by_word = np.einsum("q,kqw->kw", np.kron(row, sign), excess)
+            by_word -= by_word.mean(axis=1, keepdims=True)
+            draws += by_word - (by_word @ crossing.word_basis) @ crossing.word_basis.T
+        return draws
 
     @property
     def categories(self) -> dict[CategoryPair, Array]:
@@ -166,6 +174,21 @@ class Draws:
             return np.ones((len(self.sd), 2, 1))
         spread = posterior["spread"].to_numpy()
         return np.asarray(spread.reshape(-1, *spread.shape[2:]))
+
+    @cached_property
+    def nu(self) -> dict[str, Array]:
+        """Degrees of freedom, (draw,), of the residual and the components that have them."""
+        posterior = self.tree["posterior"]
+        if "nu" not in posterior:
+            return {}
+        nu = posterior["nu"].to_numpy()
+        names = posterior["part"].to_numpy().astype(str).tolist()
+        return dict(zip(names, nu.reshape(-1, len(names)).T, strict=True))
+
+    @property
+    def tail_nu(self) -> dict[str, Array]:
+        """The same of effects alone."""
+        return {name: nu for name, nu in self.nu.items() if name != "residual"}
 
     @cached_property
     def unconstrained(self) -> Array:
@@ -263,13 +286,22 @@ class Draws:
         return self._left_out[unit]
 
     def why_not(self, what: str) -> str:
-        """Say why a fit lacks what holds for normal residuals of one SD only; empty if it does."""
-        if self.problem.noise.plain:
+        """Say why a fit lacks what holds for normal residuals of one SD only; empty if it does.
+
+        And for normal effects.
+        """
+        noise, settings = self.problem.noise, self.settings
+        if noise.plain:
             return ""
+        taken = "residuals as normal, with one SD of all models"
+        given = f"family={settings['family']!r} and residual={settings['residual']!r}"
+        if noise.tails:
+            taken = "effects as normal, and residuals as normal with one SD of all models"
+            also = f"{given} and " if noise.student or noise.by_model else ""
+            given = f"{also}heavy_tails={settings['heavy_tails']!r}"
         return (
-            f"{what} takes residuals as normal, with one SD of all models; this fit has "
-            f"family={self.settings['family']!r} and residual={self.settings['residual']!r}. "
-            "Fit the same scores without these to have it."
+            f"{what} takes {taken}; this fit has {given}. Fit the same scores without these to "
+            "have it."
         )
 
     def require_gaussian(self, what: str) -> None:
@@ -287,10 +319,10 @@ class Draws:
     ) -> Iterator[Factors]:
         """Draw what residuals of new models are like, for some draws, one by one."""
         posterior = self.tree["posterior"]
-        nu, spread = (
-            posterior[name].to_numpy().ravel() if name in posterior else np.zeros(len(self.v))
-            for name in ("nu", "residual_spread")
-        )
+        spread = np.zeros(len(self.v))
+        if "residual_spread" in posterior:
+            spread = posterior["residual_spread"].to_numpy().ravel()
+        nu = self.nu.get("residual", np.zeros(len(self.v)))
         noise, n_models = self.problem.noise, self.problem.crossing.shape[0]
         for i in chosen:
             yield noise.factors(float(nu[i]), float(spread[i]), n_models, rng)

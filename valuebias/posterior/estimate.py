@@ -16,6 +16,7 @@ from valuebias.analysis.auditing.confounding import word_numbers
 from valuebias.analysis.auditing.data_notes import data_notes
 from valuebias.analysis.auditing.misfit import estimate_sd, make_structure, structure_notes
 from valuebias.analysis.auditing.reading import reading_notes
+from valuebias.analysis.design.noise import read_tails
 from valuebias.analysis.design.priors import Prior, as_prior
 from valuebias.analysis.estimands.weights import Contrast, category_contrasts, store_contrast
 from valuebias.analysis.hierarchical import (
@@ -61,12 +62,14 @@ def estimate(
     if options["formula"] is None:
         several = len(np.unique(data["family"].to_numpy())) > 1
         options = options | {"formula": "~ family" if several else "~ 1"}
+    tails = read_tails(options.get("heavy_tails"))
+    options["heavy_tails"] = list(tails) or None
     problem = make_problem(data, Model(**options), as_prior(prior))
     crossing, plain = problem.crossing, problem.noise.plain
     if not plain and numbers["sampler"] == "pymc":
         raise ValueBiasError(
-            "sampler='pymc' samples normal residuals of one SD; with family='student' or "
-            "residual='model' leave sampler= out."
+            "sampler='pymc' samples normal effects, and normal residuals of one SD; with "
+            "family='student', residual='model' or heavy_tails= leave sampler= out."
         )
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
     notes = data_notes(crossing) + reading_notes(model_table(data))

@@ -138,7 +138,7 @@ class Posterior(Questions):
         with the effects integrated out, for thinned draws, so that ``az.loo`` leaves out what
         :meth:`loo` does by score; its ``p_loo`` counts variances only, not effects. For more than
         two million scores there is none, and a warning says so; nor is there one where residuals
-        are not normal with one SD.
+        are not normal with one SD, or effects not normal.
 
         Examples
         --------
@@ -439,7 +439,7 @@ class Posterior(Questions):
         """
         from valuebias.analysis.auditing.confounding import word_numbers
         from valuebias.analysis.auditing.misfit import make_structure
-        from valuebias.analysis.estimands.ppc import predictive_check
+        from valuebias.analysis.estimands.ppc import HeavyEffects, predictive_check
 
         _check_draws(draws)
         chosen, rng = self.spaced(draws), self.rng("ppc")
@@ -453,7 +453,9 @@ class Posterior(Questions):
             structure,
             rng,
             self.residual_factors(chosen, rng),
-        )
+            [HeavyEffects(self.spread[i], {k: nu[i] for k, nu in self.tail_nu.items()})
+             for i in chosen],
+        )  # fmt: skip
 
     @overload
     def loo(
@@ -496,9 +498,9 @@ class Posterior(Questions):
         Raises
         ------
         ValueBiasError
-            If residuals are not normal with one SD (`family`, `residual`), since the density of
-            what is left out is then no closed form; except by score: if scores are missing, or
-            there are fewer than two units.
+            If residuals are not normal with one SD (`family`, `residual`), or effects not normal
+            (`heavy_tails`), since the density of what is left out is then no closed form; except by
+            score: if scores are missing, or there are fewer than two units.
 
         Notes
         -----
@@ -653,10 +655,9 @@ class Posterior(Questions):
         if format == "draws_df":
             columns = [ascii_name(label) for label in labels]
             wide = pd.DataFrame(values.reshape(-1, n_parameters), columns=columns)
-            for position, (column, numbers) in enumerate({
-                ".chain": chain, ".iteration": iteration, ".draw": np.arange(len(chain)) + 1
-            }.items()):  # fmt: skip
-                wide.insert(position, column, numbers)
+            indices = {".chain": chain, ".iteration": iteration, ".draw": np.arange(len(chain)) + 1}
+            for position, (column, index) in enumerate(indices.items()):
+                wide.insert(position, column, index)
             return wide
         parts = ["kind", "name", "framing", "category"]
         of_each = pd.concat(

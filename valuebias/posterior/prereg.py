@@ -16,6 +16,7 @@ import numpy as np
 
 from valuebias._core.numbers import is_finite, plain_numbers
 from valuebias._core.tables import read_yaml
+from valuebias.analysis.design.noise import read_tails
 from valuebias.analysis.design.priors import as_prior
 from valuebias.analysis.estimands.estimand import DIFFERENCE
 from valuebias.analysis.estimands.weights import Contrast, category_contrasts, store_contrast
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULTS", "Prereg", "describe_registration", "judge", "read_prereg", "register"]
 
-SETTINGS = ("formula", "outcome", "words", "base", "spread", "family", "residual", "prior",
-            "contrast")  # fmt: skip
+SETTINGS = ("formula", "outcome", "words", "base", "spread", "family", "residual",
+            "heavy_tails", "prior", "contrast")  # fmt: skip
 """What of a fit may be registered."""
 DEFAULTS: Mapping[str, Any] = {
     **dict.fromkeys(SETTINGS), "outcome": "normal", "base": "base", "family": "gaussian",
@@ -185,6 +186,8 @@ def _meaning(fit: Posterior, name: str, value: Any) -> Any:
         contrast: Contrast | None = value
         known = category_contrasts(fit.problem.crossing.categories, contrast)
         return [weights.tolist() for weights in known.values()]
+    if name == "heavy_tails":
+        return read_tails(value)
     return as_prior(value) if name == "prior" else _plain(value)
 
 

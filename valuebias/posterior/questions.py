@@ -80,6 +80,7 @@ class Questions(Draws):
             self.contrast,
             self.rng("contrasts"),
             self.focus,
+            self.tail_nu,
         )
         return stack_draws(items, int(self.settings["chains"]))
 
@@ -414,10 +415,12 @@ class Questions(Draws):
             for k, label in enumerate(labels):
                 family = str(table["family"].iloc[k]) if "family" in table else None
                 relative = self._same_base(table, k)
-                unseen = Unseen(crossing, components, self.v, weights, rng, of_base)
+                unseen = Unseen(crossing, components, self.v, weights, rng, of_base, self.tail_nu)
                 of = (self._base_of(table, k) or f"\0{k}", family)
                 if of not in bases:
-                    bases[of] = Unseen(crossing, components, self.v, weights, rng, of_model)
+                    bases[of] = Unseen(
+                        crossing, components, self.v, weights, rng, of_model, self.tail_nu
+                    )
                 departure = unseen.models(family)
                 departure += bases[of].models(family) if relative is None else base[:, relative]
                 if these_words:

@@ -50,9 +50,9 @@ def parse_settings(text: str, wanted: Mapping[str, tuple[type, ...]]) -> dict[st
                 f"{state}. Copy it again, or fit again."
             )
     if wanted is SETTINGS_OF_FITS:
-        # Fits of earlier versions had normal residuals of one SD.
-        noise = settings.setdefault("family", "gaussian"), settings.setdefault("residual", None)
-        read_noise(*noise)
+        # Fits of earlier versions had normal residuals of one SD, and normal effects.
+        usual = {"family": "gaussian", "residual": None, "heavy_tails": None}
+        read_noise(*(settings.setdefault(name, value) for name, value in usual.items()))
         settings["focus"] = _focus(settings.get("focus"))
         registered = settings.get("prereg")
         if registered is not None and not (

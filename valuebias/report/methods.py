@@ -200,7 +200,7 @@ def _spread(fit: Posterior) -> str:
 
 
 def _residuals(fit: Posterior) -> str:
-    """Say how single scores scatter, where that is not normally with one SD."""
+    """Say how scores scatter, where not normally with one SD, and which effects are not normal."""
     noise, text = fit.problem.noise, ""
     if noise.student:
         text = (
@@ -211,6 +211,13 @@ def _residuals(fit: Posterior) -> str:
         text += (
             "Each model has a residual SD of its own: that of a typical model times a factor, "
             "log-normal over models. "
+        )
+    if noise.tails:
+        text += (
+            f"The effects {', '.join(fit.problem.components.tailed(noise.tails))} are multivariate "
+            f"t distributed, jointly over framings and categories for each of the "
+            f"{', '.join(noise.tails)}, with estimated degrees of freedom, so that outlying ones "
+            "count for less (Lange et al. 1989); their SDs here are scales of the t. "
         )
     return text
 
@@ -247,6 +254,8 @@ def _sampling(fit: Posterior) -> str:
         else "Each score was taken as the sum of a value with the variance of the most precise and "
         "of independent noise, both drawn by data augmentation, which leaves the posterior exact"
     )
+    if fit.problem.noise.tails:
+        path += "; heavy-tailed effects likewise, as a part with the least variance and a rest"
     named = {
         "nutpie": "the No-U-Turn sampler (Hoffman & Gelman 2014) of nutpie",
         "pymc": "the No-U-Turn sampler (Hoffman & Gelman 2014) of PyMC",
@@ -287,8 +296,9 @@ def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Refer
     noise = fit.problem.noise
     samplers = {"hmc": ["hmc"], "nutpie": ["nuts", "nutpie"], "pymc": ["nuts"]}
     sampled = ["pymc", *samplers[_sampler(fit)]]
-    used = [*(sampled if noise.plain else ["slice"]), *(["t"] if noise.student else []), "rhat",
-            "arviz", *(["loo"] if prediction and noise.plain else []), "lkj", "barr",
+    tailed = ["t"] if noise.student or noise.tails else []
+    used = [*(sampled if noise.plain else ["slice"]), *tailed, "rhat", "arviz",
+            *(["loo"] if prediction and noise.plain else []), "lkj", "barr",
             "okabe"]  # fmt: skip
     provenance = dataset_provenance(fit)
     cited = []
@@ -329,6 +339,7 @@ def fit_settings(fit: Posterior) -> str:
     settings = {name: spec[name] for name in ("outcome", "draws", "tune", "chains", "seed")}
     usual = {
         "words": None, "base": "base", "spread": None, "family": "gaussian", "residual": None,
+        "heavy_tails": None,
     }  # fmt: skip
     settings |= {name: spec[name] for name in usual if spec[name] != usual[name]}
     if spec["sampler"] != "hmc":

@@ -25,8 +25,8 @@ __all__ = [
     "reproduction",
 ]
 
-_SETTINGS = ("formula", "outcome", "family", "residual", "contrast", "sampler", "chains", "draws",
-             "tune", "seed", "path", "n_missing", "dropped_words")  # fmt: skip
+_SETTINGS = ("formula", "outcome", "family", "residual", "heavy_tails", "contrast", "sampler",
+             "chains", "draws", "tune", "seed", "path", "n_missing", "dropped_words")  # fmt: skip
 
 
 def methods_section(inputs: ReportInputs) -> Section:
