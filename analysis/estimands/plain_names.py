@@ -54,9 +54,9 @@ def plain_names(table: pd.DataFrame) -> pd.DataFrame:
         columns = [name for name in _NAMED if name in table]
     new = {name: [_plain(cell) for cell in table[name]] for name in columns}
     if "name" in new and {"form", "variable"} <= {*table.columns}:
-        own = (table["form"] == LEAN) & table["variable"].isin((MODEL, BASE))
-        kept = zip(table["name"], new["name"], own, strict=True)
-        new["name"] = [before if is_own else after for before, after, is_own in kept]
+        of_one = (table["form"] == LEAN) & table["variable"].isin((MODEL, BASE))
+        kept = zip(table["name"], new["name"], of_one, strict=True)
+        new["name"] = [before if single else after for before, after, single in kept]
     # Objects, because pandas' own text refuses a lone surrogate in a model's name.
     return table.assign(
         **{name: pd.Series(cells, table.index, dtype=object) for name, cells in new.items()}
