@@ -237,8 +237,8 @@ class Sampler:
         return np.empty(0)
 
     def shift_of(self, state: Any) -> Array:
-        """Give what is known of words' effects, (number, word)."""
-        raise NotImplementedError
+        """Give what is known of words' effects, (number, word): of normal ones nothing."""
+        return np.empty((self.n_shift, self.crossing.shape[2]))
 
     def run(
         self,

@@ -14,7 +14,6 @@ compiled code is cached and the model is loaded beforehand. Needs the repository
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -27,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import small_models
 from conditions import conditions
-from earlier_build import ROOT, environment_of, unpack
+from earlier_build import ROOT, run_worker, unpack
 
 EARLIER = "94cc0ad"
 SOURCES = ("valuebias", "analysis", "backends")
@@ -108,16 +107,7 @@ def ask(build: Path | None, case: str) -> list[float]:
     """Run a case in a process of its own: processor seconds, and the peak in MB."""
     model = str(small_models.reward_model("smollm2")) if case == "score" else ""
     words = [f"word{i}" for i in range(263)]
-    done = subprocess.run(
-        [sys.executable, "-c", WORKER, json.dumps([case, model, words])],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment_of(build),
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return list(json.loads(done.stdout.splitlines()[-1]))
+    return list(run_worker(WORKER, [case, model, words], build))
 
 
 def head(rounds: int, load: list[float]) -> str:

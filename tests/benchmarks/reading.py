@@ -13,10 +13,8 @@ compared; the files are in the system's cache by then. Needs the repository's hi
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -26,7 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from conditions import conditions
-from earlier_build import environment_of, unpack
+from earlier_build import run_worker, unpack
 
 EARLIER = "f713f0a"
 N_MODELS, N_WORDS = 10, 20_000
@@ -102,16 +100,7 @@ def write(folder: Path, n_words: int) -> tuple[str, str]:
 
 def ask(build: Path | None, asked: tuple[str, str]) -> Run:
     """Read in a process of its own: processor seconds, the peak in MB, a sum of what is read."""
-    done = subprocess.run(
-        [sys.executable, "-c", WORKER, json.dumps(asked)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment_of(build),
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    seconds, peak, digest = json.loads(done.stdout.splitlines()[-1])
+    seconds, peak, digest = run_worker(WORKER, asked, build)
     return float(seconds), float(peak), str(digest)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
-__all__ = ["environment_of", "unpack"]
+__all__ = ["environment_of", "run_worker", "unpack"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,3 +33,17 @@ def environment_of(build: Path | None) -> dict[str, str]:
     """Give the variables under which Python finds a build (None: that at hand) and this folder."""
     path = [str(build or ""), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+
+def run_worker(code: str, asked: object, build: Path | None) -> Any:
+    """Run code under a build in a process of its own; give what its last line says as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(asked)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment_of(build),
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
