@@ -23,8 +23,9 @@ Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Arguments = tuple[Integers, Array, Integers, Array]
 
-# Sums in any order, and once rounded products, let the processor do several at once.
-_FAST = {"reassoc", "nsz", "contract"}
+# Contracted sums of products round once, not twice. Sums in any order as well, for several at once,
+# are no faster where matrices are small.
+_FAST = {"contract"}
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ def pack_strata(strata: list[Stratum]) -> PackedStrata:
     )
 
 
-# error_model="numpy": an extreme proposal gives inf, as in numpy, not ZeroDivisionError.
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+# error_model="numpy": an extreme proposal gives inf, as in numpy, not ZeroDivisionError. C never
+# calls these, and its way in would have to be compiled.
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, no_cfunc_wrapper=True)
 def log_likelihood(v, by_v, ints, floats, work):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Collapsed log-likelihood of the variances ``v`` up to a constant; its gradient to ``by_v``.
 
@@ -167,7 +169,7 @@ def log_likelihood(v, by_v, ints, floats, work):  # type: ignore[no-untyped-def]
     return value
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST)
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=_FAST, no_cfunc_wrapper=True)
 def log_posterior(  # type: ignore[no-untyped-def]
     x, gradient, recipe, weights, ints, floats, work
 ):  # pragma: no cover - compiled

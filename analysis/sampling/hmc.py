@@ -185,7 +185,7 @@ def _learnt(scale: Array, moved: Array, slopes: Array) -> Array:
 
 # Loops over one array each, one call of the density, and nothing allocated: what there is of these
 # takes numba longer to compile than all the arithmetic.
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def _run(  # type: ignore[no-untyped-def]
     u, x, gradient, at, new_x, new_gradient, momentum, scale, step_size, adapting, random, log_unit,
     paired, recipe, weights, ints, floats, work, kept,
