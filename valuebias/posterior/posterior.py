@@ -707,7 +707,6 @@ class Posterior(Questions):
 
         For an incomplete crossing its likelihood is of the average completion.
         """
-
         from valuebias.analysis.sampling.pymc_model import build_model
 
         self.require_gaussian("fit.model, the PyMC model,")
