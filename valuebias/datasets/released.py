@@ -22,6 +22,7 @@ import xarray as xr
 
 from valuebias._core.checks import check_known
 from valuebias._core.fetch import fetch, registry, released
+from valuebias._core.notebooks import as_html
 from valuebias._core.provenance import record, sha256
 from valuebias._core.tables import parse_csv, read_text
 from valuebias.datasets.elo import read_elo
@@ -75,6 +76,12 @@ class Info:
     files: tuple[str, ...]  # its files, relative to the folder VALUEBIAS_DATA
     size: int | None  # their bytes in total; None if unknown before the download
     notes: tuple[str, ...]  # caveats
+
+    def _repr_html_(self) -> str:
+        """Show everything in a notebook."""
+        size = "" if self.size is None else f"{self.size / 1e6:.1f} MB"
+        about = (self.citation, self.licence, " ".join(part for part in (self.url, size) if part))
+        return as_html(f"{self.name}: {self.title}", *(text for text in about if text), *self.notes)
 
 
 def names() -> tuple[str, ...]:

@@ -167,8 +167,9 @@ def _words(fit: Posterior, at: int, beside: NDArray[np.intp], prob: float) -> pd
     categories = np.array(crossing.categories, dtype=object)
     table = pd.DataFrame(
         {
-            "word": np.array(crossing.words, dtype=object),
-            "categories": [", ".join(categories[row]) for row in member],
+            # Objects, because pandas' own text refuses a lone surrogate.
+            "word": pd.Series(crossing.words, dtype=object),
+            "categories": pd.Series([", ".join(categories[row]) for row in member], dtype=object),
             "mean": draws.mean(axis=0),
             "sd": draws.std(axis=0, ddof=1),
             "lower": lower,

@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias._core.notebooks import as_html
 from valuebias._core.text import visible_lines
 from valuebias.analysis.design.priors import Prior, prior_table
 from valuebias.analysis.estimands.diagnostics import (
@@ -33,6 +34,7 @@ from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.posterior.estimates import check_prob, check_rope
 from valuebias.posterior.headline import make_headline
 from valuebias.posterior.questions import Questions
+from valuebias.posterior.wording import shown
 from valuebias.schema import member_table, model_table
 
 if TYPE_CHECKING:
@@ -75,6 +77,18 @@ class Posterior(Questions):
             f"{m} models × {p} prompts × {w} words, {self.settings['outcome']} outcome, "
             f"{self.settings['path']} path>\n{self.headline()}"
         )
+
+    def _repr_html_(self) -> str:
+        """Show the headline and the first contrasts in a notebook."""
+        about, answer = repr(self).split("\n", 1)
+        table = self.contrasts()
+        first = table[table["framing"] == table["framing"].iloc[0]]
+        columns = ["estimand", "name", "at", "category", "framing", "mean", "lower", "upper"]
+        written = shown(table).loc[first.index, [*columns, "p_direction"]]
+        if (written["at"] == "").all():
+            written = written.drop(columns="at")
+        unit = describe(self.settings["outcome"]).unit
+        return as_html(about.strip("<>"), answer, written, f"In {unit}; 90% intervals.", most=8)
 
     @property
     def notes(self) -> list[Note]:
