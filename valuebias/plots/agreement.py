@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from valuebias.errors import ValueBiasError
-from valuebias.plots.canvas import GREY, colours, drawn, interval, legend, mark, tidy_axes
+from valuebias.plots.canvas import Place, drawn, interval, legend, mark, tidy_axes, whole
 from valuebias.plots.labels import drawable
+from valuebias.plots.theme import colours, grey
 from valuebias.posterior.wording import under
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 __all__ = ["plot_agreement"]
 
@@ -22,7 +23,14 @@ _NAMES = {"spearman": "Spearman's ρ", "kendall": "Kendall's τ"}
 _NEEDED = ("estimand", "name", "family", "framing", "prompt", "unit", "estimate", "lower", "upper")
 
 
-def plot_agreement(table: pd.DataFrame, *, framing: str | None = None) -> Figure:
+def plot_agreement(
+    table: pd.DataFrame,
+    *,
+    framing: str | None = None,
+    ax: Axes | None = None,
+    figure: Figure | SubFigure | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Figure:
     """Draw the agreement of models and families with a reference.
 
     Parameters
@@ -32,6 +40,13 @@ def plot_agreement(table: pd.DataFrame, *, framing: str | None = None) -> Figure
     framing : str, optional
         The framing of the prompts to average over; the table's first if not given, "signed" where
         there are positive and negative prompts.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw, in place of a new figure; for one panel.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        Where to put the panels, in place of a new figure.
+    figsize : pair of float, optional
+        Width and height of a new figure in inches. If not given what suits its rows, or
+        ``rcParams["figure.figsize"]`` where that has been changed.
 
     Returns
     -------
@@ -53,6 +68,7 @@ def plot_agreement(table: pd.DataFrame, *, framing: str | None = None) -> Figure
     >>> [label.get_text() for label in plot_agreement(table).axes[0].get_yticklabels()][-1]
     'Birch: mean of 4 bases'
     """
+    place = Place(ax, figure, figsize)
     lacking = [name for name in _NEEDED if name not in table.columns]
     if lacking or not len(table):
         raise ValueBiasError(
@@ -66,8 +82,8 @@ def plot_agreement(table: pd.DataFrame, *, framing: str | None = None) -> Figure
     shown = table[(table["framing"] == chosen) & (table["prompt"] == "")]
     rows = _rows(shown)
     palette = colours(sorted(set(shown.loc[shown["estimand"] == "family", "name"])))
-    with drawn(7.2, 1.15 + 0.25 * len(rows)) as figure:
-        axes = figure.subplots()
+    with drawn(7.2, 1.15 + 0.25 * len(rows), place) as figure:
+        axes = place.one_panel(figure)
         tidy_axes(axes, zero=True)
         for y, _, row in rows:
             _draw(axes, y, row, palette[row["family"]])
@@ -79,14 +95,15 @@ def plot_agreement(table: pd.DataFrame, *, framing: str | None = None) -> Figure
         name = _NAMES[table.attrs["method"]] if "method" in table.attrs else "rank correlation"
         reference = drawable(table.attrs.get("reference", "the reference"), 30)
         axes.set_xlabel(f"{name} with {reference}, {under(chosen)}")
-        handles = [mark(GREY, size=5.5, width=1.6), mark(GREY, "D", size=7, width=3)]
+        handles = [mark(grey(), size=5.5, width=1.6), mark(grey(), "D", size=7, width=3)]
         prob = f"{table.attrs['prob']:.0%} interval " if "prob" in table.attrs else "interval "
         legend(
             figure,
             handles,
             [f"a model ({prob}for other words)", f"a family ({prob}for other bases)"],
+            place=place,
         )
-    return figure
+    return whole(figure)
 
 
 def _rows(table: pd.DataFrame) -> list[tuple[float, str, pd.Series]]:

@@ -66,7 +66,7 @@ def describe_model(fit: Posterior, name: str, *, prob: float) -> OneModel:
     at = names.index(name)
     families = fit.data["family"].to_numpy().astype(str)
     pair, weights = next(iter(fit.categories.items()))
-    framing, sign = next(iter(named_framings(crossing.framings).items()))
+    framing, sign = next(iter(named_framings(crossing.framings, fit.focus.framing).items()))
     lean = _lean(fit, name, framing)
     others = np.flatnonzero(np.arange(len(names)) != at)
     rows = crossing.design.matrix

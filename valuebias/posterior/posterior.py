@@ -24,8 +24,8 @@ from valuebias.analysis.estimands.diagnostics import (
 )
 from valuebias.analysis.estimands.estimand import COLUMNS, LEAN, MODEL, summarise_contrasts
 from valuebias.analysis.estimands.plain_names import ascii_name, plain_name, plain_names
-from valuebias.analysis.estimands.rows import Row
-from valuebias.analysis.estimands.weights import framing_contrasts
+from valuebias.analysis.estimands.rows import Row, headline_factor
+from valuebias.analysis.estimands.weights import Contrast, framing_contrasts, named_framings
 from valuebias.analysis.headline import Headline
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.notes import Note, as_notes
@@ -95,7 +95,15 @@ class Posterior(Questions):
         """What the data cannot show, and what makes the answer less certain than it looks."""
         return as_notes(self.settings["notes"])
 
-    def contrasts(self, *, prob: float = 0.9, rope: float | None = None) -> pd.DataFrame:
+    def contrasts(
+        self,
+        *,
+        prob: float = 0.9,
+        rope: float | None = None,
+        pair: tuple[str, str] | None = None,
+        framing: str | None = None,
+        contrast: Contrast | None = None,
+    ) -> pd.DataFrame:
         """Summarise the estimands; the headline is the first row.
 
         Parameters
@@ -105,6 +113,12 @@ class Posterior(Questions):
         rope : float, optional
             Half-width of the region of practical equivalence around zero, in units of the outcome;
             the registered one, or 0.05 of its SD, if not given.
+        pair : pair of str, optional
+            The two families, or other levels, to compare; rows about others are left out.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`focused`.
+        contrast : pair of str or mapping, optional
+            The two categories to compare, likewise.
 
         Returns
         -------
@@ -123,8 +137,12 @@ class Posterior(Questions):
         Raises
         ------
         ValueBiasError
-            If `prob` is not between 0 and 1 or `rope` is negative.
+            If `prob` is not between 0 and 1, `rope` is negative, or a level, framing or category is
+            unknown.
         """
+        view = self._asked(pair, framing, contrast)
+        if view is not self:
+            return _only(view.contrasts(prob=prob, rope=rope), view, pair, framing)
         check_prob(prob)
         registered = (self.settings.get("prereg") or {}).get("rope")
         half = check_rope(registered if rope is None else rope, self.problem.crossing.scale)
@@ -167,15 +185,35 @@ class Posterior(Questions):
 
         return make_idata(self, self.contrast_draws)
 
-    def headline(self) -> Headline:
+    def headline(
+        self,
+        *,
+        pair: tuple[str, str] | None = None,
+        framing: str | None = None,
+        contrast: Contrast | None = None,
+    ) -> Headline:
         """Give the answer in a sentence or two, with its uncertainty.
+
+        Parameters
+        ----------
+        pair : pair of str, optional
+            The two families, or other levels, to compare; those of the fit if not given.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`focused`.
+        contrast : pair of str or mapping, optional
+            The two categories to compare, likewise.
 
         Returns
         -------
         Headline
             Text, its row of :meth:`contrasts`, and whether the fit converged.
+
+        Raises
+        ------
+        ValueBiasError
+            If a level, framing or category is unknown.
         """
-        return make_headline(self)
+        return make_headline(self._asked(pair, framing, contrast))
 
     def summary(self, *, prob: float = 0.9) -> pd.DataFrame:
         """Summarise SDs, correlations and category means.
@@ -200,6 +238,7 @@ class Posterior(Questions):
         self,
         *,
         pair: tuple[str, str] | None = None,
+        framing: str | None = None,
         by: str | Sequence[str] | None = None,
         at: Mapping[str, Any] | None = None,
         prob: float = 0.9,
@@ -210,6 +249,8 @@ class Posterior(Questions):
         ----------
         pair : pair of str, optional
             The two families, or other levels, to compare; those of the headline if not given.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`focused`.
         by : str or sequence of str, optional
             Variables of the formula within whose levels they are compared.
         at : mapping, optional
@@ -246,8 +287,8 @@ class Posterior(Questions):
         """
         check_prob(prob)
         view = self
-        if pair is not None or by is not None or at is not None:
-            view = self.focused(pair=pair, by=by, at=at)
+        if any(one is not None for one in (pair, framing, by, at)):
+            view = self.focused(pair=pair, framing=framing, by=by, at=at)
         rows = view.compared_rows()
         if not rows:
             raise ValueBiasError(
@@ -256,7 +297,8 @@ class Posterior(Questions):
             )
         # Without replication, a model's own effect is part of the difference of its family.
         replicated = "model_word" in self.problem.components.names
-        drawn = [view.words_of(row.row) for row in rows]
+        framing = next(iter(named_framings(self.problem.crossing.framings, view.focus.framing)))
+        drawn = [view.words_of(row.row, framing) for row in rows]
         parts = [
             self._word_table(draws, row, prob, replicated)
             for draws, row in zip(drawn, rows, strict=True)
@@ -322,20 +364,30 @@ class Posterior(Questions):
             coords={"response": self.data["response"].to_numpy()},
         )
 
-    def models(self, *, prob: float = 0.9) -> pd.DataFrame:
+    def models(
+        self,
+        *,
+        prob: float = 0.9,
+        framing: str | None = None,
+        contrast: Contrast | None = None,
+    ) -> pd.DataFrame:
         """Leans of the models, with their coordinates; for a forest plot.
 
         Parameters
         ----------
         prob : float, default 0.9
             Probability of the equal-tailed intervals.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`focused`.
+        contrast : pair of str or mapping, optional
+            The two categories to compare, likewise.
 
         Returns
         -------
         DataFrame
             The ``model lean`` rows of :meth:`contrasts` joined with the models' coordinates.
         """
-        table = self.contrasts(prob=prob)
+        table = self.contrasts(prob=prob, framing=framing, contrast=contrast)
         of_models = (table["form"] == LEAN) & (table["variable"] == MODEL)
         leans = table[of_models].drop(columns="estimand")
         coords = model_table(self.data)
@@ -373,7 +425,14 @@ class Posterior(Questions):
         return prior_table(self.prior, problem.crossing, problem.components, problem.noise)
 
     def prior_sensitivity(
-        self, *, factors: tuple[float, ...] = (0.5, 2.0), prob: float = 0.9, progress: bool = True
+        self,
+        *,
+        factors: tuple[float, ...] = (0.5, 2.0),
+        prob: float = 0.9,
+        pair: tuple[str, str] | None = None,
+        framing: str | None = None,
+        contrast: Contrast | None = None,
+        progress: bool = True,
     ) -> pd.DataFrame:
         """Multiply each prior scale alone, and all together, and compare the headline.
 
@@ -383,6 +442,12 @@ class Posterior(Questions):
             Multiples of the prior scales.
         prob : float, default 0.9
             Probability of the intervals.
+        pair : pair of str, optional
+            The two families, or other levels, to compare; those of the fit if not given.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`focused`.
+        contrast : pair of str or mapping, optional
+            The two categories to compare, likewise.
         progress : bool, default True
             Show a progress bar on standard error.
 
@@ -414,7 +479,8 @@ class Posterior(Questions):
         """
         from valuebias.posterior.sensitivity import prior_sensitivity
 
-        return prior_sensitivity(self, factors=factors, prob=prob, progress=progress)
+        view = self._asked(pair, framing, contrast)
+        return prior_sensitivity(view, factors=factors, prob=prob, progress=progress)
 
     def log_ratio_to(self, prior: Prior) -> NDArray[np.float64]:
         """Log-ratio of another prior to that of the fit, at its draws: (draw,).
@@ -603,13 +669,27 @@ class Posterior(Questions):
 
         return placebo(self, match, bins, n, seed)
 
-    def influence(self, *, prob: float = 0.9, progress: bool = True) -> pd.DataFrame:
+    def influence(
+        self,
+        *,
+        prob: float = 0.9,
+        pair: tuple[str, str] | None = None,
+        framing: str | None = None,
+        contrast: Contrast | None = None,
+        progress: bool = True,
+    ) -> pd.DataFrame:
         """Estimate the headline without each model, and without each base that models share.
 
         Parameters
         ----------
         prob : float, default 0.9
             Probability of the intervals.
+        pair : pair of str, optional
+            The two families, or other levels, to compare; those of the fit if not given.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`focused`.
+        contrast : pair of str or mapping, optional
+            The two categories to compare, likewise.
         progress : bool, default True
             Show a progress bar on standard error.
 
@@ -632,7 +712,8 @@ class Posterior(Questions):
         from valuebias.posterior.influence import influence
 
         self.require_gaussian("influence()")
-        return influence(self, self.contrasts(prob=prob), progress=progress)
+        view = self._asked(pair, framing, contrast)
+        return influence(view, view.contrasts(prob=prob), progress=progress)
 
     def draws(self, *, format: Literal["tidy", "draws_df"] = "tidy") -> pd.DataFrame:
         """Posterior draws as a table, for R: SDs, correlations, category means and all contrasts.
@@ -736,3 +817,18 @@ class Posterior(Questions):
 def _check_draws(draws: int) -> None:
     if not isinstance(draws, int | np.integer) or draws < 1:
         raise ValueBiasError(f"draws must be a whole number of 1 or more, found {draws!r}.")
+
+
+def _only(
+    table: pd.DataFrame, fit: Posterior, pair: tuple[str, str] | None, framing: str | None
+) -> pd.DataFrame:
+    """Leave out the rows about other framings and other levels than were asked for."""
+    keep = np.ones(len(table), dtype=bool)
+    if framing is not None:
+        keep &= (table["framing"] == table["framing"].iloc[0]).to_numpy()
+    if pair is not None:
+        factor = headline_factor(fit.problem.crossing.design, fit.focus.pair)
+        of_levels = (table["variable"] == getattr(factor, "expression", "")).to_numpy()
+        asked = [*map(str, pair), ""]
+        keep &= ~of_levels | (table["first"].isin(asked) & table["second"].isin(asked)).to_numpy()
+    return table[keep].reset_index(drop=True)

@@ -16,7 +16,7 @@ from valuebias._core import text
 from valuebias._core.markup import markdown, tex
 from valuebias._core.text import visible
 from valuebias.analysis.estimands.plain_names import plain_names
-from valuebias.plots.canvas import FAINT, GREY, INK, PAPER, styled
+from valuebias.plots.theme import FAINT, GREY, INK, PAPER, house_style, styled
 
 if TYPE_CHECKING:
     from valuebias.report.content import Column, Content, Picture
@@ -153,7 +153,7 @@ def _svg(picture: Picture) -> Markup:
     buffer = io.StringIO()
     # It is laid out already, which takes longer than to draw it.
     picture.figure.set_layout_engine("none")
-    with styled(), mpl.rc_context({"svg.hashsalt": picture.name}):
+    with house_style(), styled(), mpl.rc_context({"svg.hashsalt": picture.name}):
         picture.figure.savefig(
             buffer, format="svg", transparent=True, metadata=_NO_METADATA, dpi=130
         )

@@ -195,9 +195,11 @@ def _entry(
 
 def _make(item: Item, sources: Sources, settings: Settings, folder: Path) -> list[str]:
     """Make an item's folder, whole or not at all; return its notes, with warnings."""
+    from valuebias.plots.theme import house_style
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ValueBiasWarning)
-        with atomic_path(folder) as part:
+        with atomic_path(folder) as part, house_style():
             part.mkdir()
             notes = item.make(sources, settings, part)
     ours = [w for w in caught if issubclass(w.category, ValueBiasWarning)]
