@@ -313,7 +313,11 @@ def test_a_framing_is_kept_with_a_saved_fit_and_said_in_reports(tmp_path: Any) -
     again = valuebias.load(tmp_path / "fit.nc")
     assert str(again.headline()) == str(view.headline())
     page = fit.report(tmp_path / "report.md", framing="positive", progress=False)
-    assert "lean under positive prompts" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "lean under positive prompts" in text
+    # There are negative ones as well.
+    assert "All prompts here are positive" not in text
+    assert "These are the positive prompts" in text
     assert fit.focused(framing="positive").focused(framing="signed").focus.framing is None
 
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from valuebias.analysis.outcome import describe
 from valuebias.plots.asking import asked
-from valuebias.plots.canvas import INTERVAL, Place, drawn, interval, legend, mark, tidy_axes, whole
+from valuebias.plots.canvas import (
+    INTERVAL,
+    Place,
+    drawn,
+    inches,
+    interval,
+    legend,
+    mark,
+    tidy_axes,
+    whole,
+)
 from valuebias.plots.labels import drawable
 from valuebias.plots.theme import colours, grey, points
 from valuebias.posterior.wording import false_signs, sampled_units, under
@@ -22,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_words"]
 
 _EACH_WAY = 14
+_LETTERS = 17  # of the note, to an inch
 _SEVERAL = "several categories"
 
 
@@ -95,6 +107,7 @@ def plot_words(
         prompts = under(str(fit.contrast_draws["framing"].to_numpy()[0]))
         where = f"; {drawable(at, 40)}" if at else ""
         note = f"{prompts}; intervals generalise over {units}; {wrong}{where}"
+        note = textwrap.fill(note, round(_LETTERS * inches(figure)[0]))
         figure.suptitle(note, size=points(7.5), color=grey(), fontweight="normal")
         present = [name for name in palette if name in set(table["_colour"])]
         legend(figure, [mark(palette[name], width=1.5) for name in present], present)
