@@ -288,6 +288,11 @@ def test_a_fit_answers_as_its_focused_view() -> None:
     models = fit.models(framing="positive")
     assert len(models) == 8
     assert set(models["framing"]) == {"positive"}
+    gap = fit.placebo(n=19, **asked).table().iloc[0]
+    assert gap[["name", "category"]].tolist() == ["Birch − Alder", "communion − agency"]
+    ablation = subjects()["plot_gaps"]
+    said = str(ablation.headline(framing="positive"))
+    assert said == str(ablation.at_framing("positive").headline()) != str(ablation.headline())
     for method in (fit.influence, fit.prior_sensitivity):
         made = method(framing="positive", progress=False)
         whole = fit.contrasts(framing="positive").iloc[0]

@@ -626,6 +626,9 @@ class Posterior(Questions):
         bins: int = 5,
         n: int = 9999,
         seed: int = 0,
+        pair: tuple[str, str] | None = None,
+        framing: str | None = None,
+        contrast: Contrast | None = None,
     ) -> Placebo:
         """Ask whether two arbitrary groups of words would tell the families apart as far.
 
@@ -640,6 +643,12 @@ class Posterior(Questions):
             Random splits.
         seed : int, default 0
             Of the splits.
+        pair : pair of str, optional
+            The two families, or other levels, to compare; those of the fit if not given.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`focused`.
+        contrast : pair of str or mapping, optional
+            The two categories to compare, likewise.
 
         Returns
         -------
@@ -667,7 +676,7 @@ class Posterior(Questions):
         """
         from valuebias.posterior.placebo import placebo
 
-        return placebo(self, match, bins, n, seed)
+        return placebo(self._asked(pair, framing, contrast), match, bins, n, seed)
 
     def influence(
         self,

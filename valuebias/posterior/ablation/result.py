@@ -175,8 +175,13 @@ class AblationPosterior(Estimates):
                    "lower", "upper", "p_direction", "rhat", "ess_bulk", "ess_tail"]  # fmt: skip
         return pd.concat([part[columns] for part in parts], ignore_index=True)
 
-    def headline(self) -> Headline:
+    def headline(self, *, framing: str | None = None) -> Headline:
         """Give the answer in a few sentences, with its uncertainty.
+
+        Parameters
+        ----------
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`at_framing`; the fit's if not given.
 
         Returns
         -------
@@ -187,7 +192,7 @@ class AblationPosterior(Estimates):
         """
         from valuebias.posterior.ablation.headline import ablation_headline
 
-        return ablation_headline(self)
+        return ablation_headline(self if framing is None else self.at_framing(framing))
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Save the fit whole; read it with :func:`valuebias.load`.
