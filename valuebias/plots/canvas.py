@@ -138,8 +138,9 @@ def drawn(
             if place.ax is None and whole(figure).get_layout_engine() is None and constrained:
                 whole(figure).set_layout_engine("constrained")
         yield figure
-        if constrained:
-            whole(figure).draw_without_rendering()
+        engine = whole(figure).get_layout_engine()
+        if engine is not None:
+            engine.execute(whole(figure))
 
 
 def whole(figure: Figure | SubFigure) -> Figure:

@@ -811,15 +811,13 @@ class Posterior(Questions):
 
         For an incomplete crossing its likelihood is of the average completion.
         """
-        from dataclasses import replace
-
         from valuebias.analysis.sampling.pymc_model import build_model
 
         self.require_gaussian("fit.model, the PyMC model,")
 
         packed = self.problem.packed
         if "completion" in self.tree.children:
-            packed = replace(packed, scatter=self.tree["completion"]["scatter"].to_numpy())
+            packed = packed.with_scatter(self.tree["completion"]["scatter"].to_numpy())
         return build_model(self.problem.crossing, self.problem.components, self.prior, packed)
 
 
