@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import version as installed_version
+from pathlib import Path
 
 project = "valuebias"
 author = "The valuebias developers"
@@ -44,10 +45,16 @@ nb_merge_streams = True
 nb_execution_excludepatterns = ["studies/*.ipynb"]
 
 # The released scores may not be passed on, so their page is run only where they are at hand.
-if os.environ.get("VALUEBIAS_DATA"):
+released = Path(os.environ.get("VALUEBIAS_DATA", ""))
+if released.name:
     tags.add("released_data")  # type: ignore[name-defined]  # noqa: F821 (Sphinx provides it)
 else:
     nb_execution_excludepatterns.append("studies/big-two.md")
+# What humans prefer lies in that folder or beside it.
+if released.name and any((folder / "elo").is_dir() for folder in (released, released.parent)):
+    tags.add("elo_data")  # type: ignore[name-defined]  # noqa: F821
+else:
+    nb_execution_excludepatterns.append("studies/elo.md")
 
 html_theme = "pydata_sphinx_theme"
 html_title = "valuebias"

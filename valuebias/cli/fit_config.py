@@ -136,6 +136,8 @@ def settings(
 def _settings_of(fit: Fit) -> dict[str, Any]:
     """Collect what gives this fit again; what stands in front of it, unless the data chose it."""
     focus = dict(fit.settings.get("focus") or {})
+    # Another thing than --framing, which leaves prompts out.
+    focus.pop("framing", None)
     if focus.pop("largest", False):
         focus.pop("pair", None)
     known = {**fit.settings, "prior": fit.prior.to_dict(), **focus}
