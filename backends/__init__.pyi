@@ -8,3 +8,4 @@ from .base import reading_place as reading_place
 from .registry import backend_names as backend_names
 from .registry import get_backend as get_backend
 from .registry import list_backends as list_backends
+from .server_backend import Server as Server

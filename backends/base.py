@@ -8,7 +8,7 @@ numbers. Nothing else crosses the line: no text, no tokenizer, no cache, no stat
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -250,6 +250,10 @@ class Backend(ABC):
         (:func:`conversations`); plans then count every conversation whole.
     extra : str
         The extra of the distribution to install, such as ``"torch"``; may be empty.
+    weights_here : bool
+        Whether it reads a model's weights from :attr:`Source.folder`. False for engines that have
+        them elsewhere: then only the configuration and the tokenizer are looked for here,
+        ``weights_sha256`` is empty, and :meth:`served` and :meth:`check_tokens` say what is there.
 
     Examples
     --------
@@ -265,6 +269,7 @@ class Backend(ABC):
     kinds: ClassVar[frozenset[str]] = frozenset({"reward", "logprob"})
     packed: ClassVar[bool] = True
     extra: ClassVar[str] = ""
+    weights_here: ClassVar[bool] = True
 
     @abstractmethod
     def available(self) -> str | None:
@@ -289,6 +294,44 @@ class Backend(ABC):
             Such as ``"float32"`` or ``"bfloat16"``.
         """
         return ("float32",)
+
+    def served(self, source: Source) -> str | None:
+        """Find what an engine that has the weights elsewhere calls a model.
+
+        Scores of one store are of one such name.
+
+        Parameters
+        ----------
+        source : Source
+            What is known of it here.
+
+        Returns
+        -------
+        str or None
+            None where the weights are read here.
+
+        Raises
+        ------
+        ValueBiasError
+            If there is no such model.
+        """
+        return None
+
+    def check_tokens(self, source: Source, samples: Mapping[str, Integers]) -> None:  # noqa: B027 -- most have nothing to do here
+        """Compare token ids with those of an engine that has the model elsewhere.
+
+        Parameters
+        ----------
+        source : Source
+            What is known of the model here.
+        samples : mapping of str to numpy.ndarray of int64
+            Texts, and their tokens by the tokenizer here, without any that it puts around them.
+
+        Raises
+        ------
+        ValueBiasError
+            If the engine has other ids for them.
+        """
 
     @abstractmethod
     def load(self, source: Source) -> LoadedModel:

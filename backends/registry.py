@@ -17,7 +17,7 @@ import pandas as pd
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 
-__all__ = ["GROUP", "backend_names", "get_backend", "list_backends"]
+__all__ = ["GROUP", "backend_class", "backend_names", "get_backend", "list_backends"]
 
 GROUP = "valuebias.backends"
 """The group of entry points in which packages offer backends."""
@@ -27,6 +27,7 @@ _BUILT_IN = {
     "torch": "valuebias.backends.torch_backend:TorchBackend",
     "onnx": "valuebias.backends.onnx_backend:OnnxBackend",
     "optimum": "valuebias.backends.optimum_backend:OptimumBackend",
+    "vllm": "valuebias.backends.server_backend:Server",
 }
 
 
@@ -123,9 +124,25 @@ def list_backends() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def backend_class(name: str) -> type[Backend]:
+    """Find a backend's class by name, whether or not it can run here without options.
+
+    Examples
+    --------
+    >>> backend_class("torch").__name__
+    'TorchBackend'
+    """
+    return type(_named(name)[0])
+
+
 def _by_name(name: str) -> Backend:
+    return _checked(*_named(name))
+
+
+def _named(name: str) -> tuple[Backend, str]:
+    """Make a backend without options, and name its package."""
     if name in _BUILT_IN:
-        return _checked(_built_in(name), "valuebias")
+        return _built_in(name), "valuebias"
     plug_ins = _plug_ins()
     if name in plug_ins:
         try:
@@ -135,10 +152,14 @@ def _by_name(name: str) -> Backend:
                 f"The backend {name!r} of the package {_package(plug_ins[name])!r} is broken: "
                 f"{_reason(error)}. Update that package or ask its authors."
             ) from error
-        return _checked(backend, _package(plug_ins[name]))
+        return backend, _package(plug_ins[name])
     missing = [backend for backend in map(_built_in, _BUILT_IN) if backend.available() is not None]
-    commands = [f"{backend.name!r} ({_install(backend, 'valuebias')})" for backend in missing]
-    lacking = f"Not installed here: {', '.join(commands)}. " if missing else ""
+    commands = [
+        f"{backend.name!r} ({command})"
+        for backend in missing
+        if (command := _install(backend, "valuebias"))
+    ]
+    lacking = f"Not installed here: {', '.join(commands)}. " if commands else ""
     raise ValueBiasError(
         f"There is no backend {name!r}. {lacking}"
         "The backend of another package is found once that package is installed. "

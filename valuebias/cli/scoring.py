@@ -40,6 +40,13 @@ Device = Annotated[
     str | None,
     typer.Option(help="The device, such as 'cpu' or 'cuda:1'; the backend's choice if not given."),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="The address of the server of [bold]--backend vllm[/bold], such as "
+        "http://127.0.0.1:8000."
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads; the backend's choice if not given.")
 ]
@@ -70,6 +77,7 @@ def score(
     backend: Backend = "torch",
     device: Device = None,
     threads: Threads = None,
+    address: Address = None,
     pooling: Annotated[
         Literal["sum", "mean"], typer.Option(help="Of the log-probs of a word's tokens.")
     ] = "sum",
@@ -94,7 +102,7 @@ def score(
             prompts=prompts,
             lexicon=lexicon,
             kind=kind,
-            backend=_engine(backend, {"device": device, "threads": threads}),
+            backend=_engine(backend, {"device": device, "threads": threads, "address": address}),
             store=store,
             pooling=pooling,
             tokens_as=tokens_as,
@@ -117,6 +125,7 @@ def plan(
     kind: KindOption = "reward",
     backend: Backend = "torch",
     device: Device = None,
+    address: Address = None,
     tokens_as: TokensAs = "text",
     batch_tokens: BatchTokens = None,
     trust_remote_code: Trust = False,
@@ -133,7 +142,7 @@ def plan(
         prompts=prompts,
         lexicon=lexicon,
         kind=kind,
-        backend=_engine(backend, {"device": device}),
+        backend=_engine(backend, {"device": device, "address": address}),
         tokens_as=tokens_as,
         batch_tokens=batch_tokens,
         trust_remote_code=trust_remote_code,
@@ -151,9 +160,9 @@ def _engine(name: str, options: Mapping[str, str | int | None]) -> str | Engine:
     chosen = {option: value for option, value in options.items() if value is not None}
     if not chosen:
         return name
-    from valuebias.backends import get_backend
+    from valuebias.backends.registry import backend_class
 
-    cls: Any = type(get_backend(name))
+    cls: Any = backend_class(name)
     known = inspect.signature(cls).parameters
     for option in chosen:
         if option not in known:

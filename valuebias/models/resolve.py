@@ -99,6 +99,8 @@ def resolve(
     # Only a head of one matrix tells how many labels there are.
     heads = [shape for key, shape in shapes.items() if _HEAD.search(key)]
     n_labels = heads[0][0] if len(heads) == 1 and len(heads[0]) == 2 else None
+    if not with_weights and kind == "reward":
+        n_labels = _stated_labels(checkpoint, model.name)
     model_config = read_model_config(
         config,
         name=model.name,
@@ -114,8 +116,8 @@ def resolve(
         head=model.head,
         own_code=rule.own_code and model.head == "logits",
         as_own=kind == "reward" and model.reward_at == "own",
-        label=_label(model, model_config, kind) if with_weights else 0,
-        labels=len(model_config.labels) or None,
+        label=_label(model, model_config, kind) if with_weights or n_labels else 0,
+        labels=(len(model_config.labels) if with_weights else n_labels) or None,
         dtype=model.dtype,
         weights_sha256=sha256,
         trust_remote_code=model.trust_remote_code,
@@ -273,6 +275,15 @@ def _label(model: Model, model_config: ModelConfig, kind: Kind) -> int:
             f"{len(names) - 1}."
         )
     return label
+
+
+def _stated_labels(checkpoint: Checkpoint, name: str) -> int | None:
+    """Count the labels that a configuration names itself: without, transformers gives it two."""
+    raw = read_raw(checkpoint.folder, name)
+    number, names = raw.get("num_labels"), raw.get("id2label")
+    if isinstance(names, dict):
+        return len(names)
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def _tokenizer(model: Model, checkpoint: Checkpoint, download: bool) -> Path:

@@ -257,6 +257,11 @@ class Tokenizer:
         remarkable = bool(blanks) or position.generation is not None
         return Prefix(int(ids[-1]), text, how, blanks, remarkable)
 
+    def plain(self, text: str) -> Integers:
+        """Tokenise a text by itself, without the tokens that go around it."""
+        ids = self._hf_tokenizer([text], add_special_tokens=False, verbose=False)["input_ids"][0]
+        return np.array(ids, dtype=np.int64)
+
     def vocabulary(self) -> pd.DataFrame:
         """List the tokens."""
         size = self._facts.vocab_size if self._facts is not None else None

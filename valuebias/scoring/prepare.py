@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from valuebias._core.arrays import Integers
 from valuebias._core.provenance import sha256
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError
@@ -22,6 +23,8 @@ from valuebias.scoring.request import ScoringRequest
 from valuebias.scoring.store import Entry
 
 __all__ = ["PreparedModel", "Tokenizers", "prepare", "reading_of"]
+
+_SAMPLED = 8  # words whose tokens are compared with a server's
 
 
 class Tokenizers:
@@ -77,8 +80,11 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
     tokenizers = Tokenizers()
     prepared = []
     for specified in request.models:
-        resolved = resolve(specified, kind=request.kind)
+        resolved = resolve(specified, kind=request.kind, with_weights=engine.weights_here)
         tokenizer = tokenizers.of(resolved)
+        served = engine.served(resolved.source)
+        if served is not None:
+            engine.check_tokens(resolved.source, _samples(request, tokenizer))
         path = Path(specified.location).expanduser()
         reading = reading_of(request, tokenizer) if request.kind == "reward" else None
         coords = resolved.model.coords()
@@ -94,6 +100,8 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
                 **_settings(request, resolved, tokenizer, kept=kept),
                 "prefix": _prefix(request, tokenizer),
                 "backend": engine.name,
+                # Stores of engines that read the weights are as they were.
+                **({} if served is None else {"model served": served}),
             },
             stated=tuple(specified.coords()),
             base_said_by=resolved.base_said_by,
@@ -102,6 +110,12 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
         )
         prepared.append(PreparedModel(resolved=resolved, entry=entry, tokenizers=tokenizers))
     return _with_last_bases(prepared)
+
+
+def _samples(request: ScoringRequest, tokenizer: Tokenizer) -> dict[str, Integers]:
+    """Tokenise the first prompt and some words by themselves."""
+    texts = [str(request.prompts.table["text"].iloc[0]), *(request.words or ())[:_SAMPLED]]
+    return {text: tokenizer.plain(text) for text in texts}
 
 
 def reading_of(request: ScoringRequest, tokenizer: Tokenizer) -> Reading:
