@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from valuebias._core.checks import check_known
+from valuebias._core.frames import as_frame
 from valuebias._core.tables import read_table, read_yaml
 from valuebias.errors import ValueBiasError, did_you_mean, few, shown
 from valuebias.instruments.factorial import (
@@ -158,6 +159,7 @@ def prompts(
         return PromptSet(name or source, _NAMED[source].table(), _NAMED[source].citation)
     if isinstance(source, Factorial):
         return PromptSet(name or "factorial", source.table(), source.citation)
+    source = as_frame(source)
     if isinstance(source, pd.DataFrame):
         table, called = source, "prompts"
     elif isinstance(source, Mapping):

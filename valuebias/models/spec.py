@@ -17,6 +17,7 @@ import pandas as pd
 
 from valuebias._core.checks import check_known
 from valuebias._core.folder_names import check_printable
+from valuebias._core.frames import as_frame
 from valuebias._core.opening.yaml_text import parse_yaml
 from valuebias._core.tables import parse_csv, read_text, read_yaml
 from valuebias.errors import ValueBiasError, did_you_mean, few, shown
@@ -319,6 +320,7 @@ def _models(source: Any, trusted: bool) -> Iterable[Model]:
         return _from_mapping(_bundled()[source])
     if isinstance(source, str | os.PathLike):
         return _from_text(os.fspath(source), trusted)
+    source = as_frame(source)
     if isinstance(source, pd.DataFrame):
         return _from_frame(source)
     if isinstance(source, Mapping):

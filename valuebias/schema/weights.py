@@ -21,7 +21,7 @@ def are_marks(weights: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> boo
     return bool(((weights == 0) | (weights == 1)).all())
 
 
-def check_weights(table: pd.DataFrame, noun: str = "the lexicon") -> None:
+def check_weights(table: pd.DataFrame, noun: str = "the lexicon", *, missing: str = "") -> None:
     """Refuse weights that are neither memberships (0 to 1) nor loadings (−1 to 1)."""
     if all(dtype == np.bool_ for dtype in table.dtypes):
         return
@@ -29,6 +29,12 @@ def check_weights(table: pd.DataFrame, noun: str = "the lexicon") -> None:
     wrong = ~(np.abs(weights) <= 1)  # so that NaN is wrong as well
     if wrong.any():
         row, column = (int(i) for i in np.argwhere(wrong)[0])
+        if np.isnan(weights[row, column]):
+            raise ValueBiasError(
+                f"The word {shown(str(table.index[row]))} of {noun} has no weight (NaN) in the "
+                f"category {shown(str(table.columns[column]))}; expected a number, 0 where it does "
+                f"not belong. {missing}".rstrip()
+            )
         raise ValueBiasError(
             f"The word {shown(str(table.index[row]))} of {noun} has the weight "
             f"{weights[row, column]:g} in the category {shown(str(table.columns[column]))}; "
