@@ -29,6 +29,7 @@ from valuebias._core.text import visible
 from valuebias.cli import fits
 from valuebias.cli.app import app
 from valuebias.cli.fits import print_result
+from valuebias.cli.spoken import spoken
 from valuebias.datasets.simulate import simulate
 from valuebias.scoring.run import scoring_progress
 
@@ -363,7 +364,7 @@ class TestFit:
         fit = valuebias.fit(simulated, draws=20, tune=100, chains=2, seed=1, progress=False)
         found = replace(fit.diagnostics(), converged=True, messages=[], cautions=["a\x1b[31mb"])
         fit.__dict__["_diagnosed"] = found
-        print_result(fit)
+        print_result(fit, fits.fit)
         shown = capsys.readouterr().out
         assert shown.startswith(r"Caution: a\x1b[31mb")
         assert "NOT CONVERGED" not in shown
@@ -433,7 +434,7 @@ class TestAblation:
     def test_can_be_refused(self, run: Run, ablation_file: Path) -> None:
         result = run("fit", ablation_file, "--no-ablation", *self.QUICK)
         assert "Contrasts, with 90% intervals" in succeeded(result)
-        assert "valuebias.fit_ablation" in result.stderr
+        assert "'valuebias fit --ablation' says how the gap" in " ".join(result.stderr.split())
 
     def test_is_not_chosen_where_it_cannot_be_fitted(
         self, run: Run, ablation_file: Path, tmp_path: Path
@@ -627,7 +628,7 @@ class TestDemo:
         lines = succeeded(run("demo", "--draws", 200, "--chains", 2)).splitlines()
         assert lines[-2] == "valuebias-demo/report.html"
         saved = valuebias.load(tmp_path / "valuebias-demo" / "fit.nc")
-        assert lines[-1] == str(saved.headline())
+        assert lines[-1] == spoken(str(saved.headline()), ("draws", "chains", "seed"))
         page = (tmp_path / "valuebias-demo" / "report.html").read_text(encoding="utf-8")
         assert page.startswith("<!doctype html>")
 

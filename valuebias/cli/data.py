@@ -20,7 +20,16 @@ from valuebias.cli.output import (
     print_table,
     stage,
 )
-from valuebias.cli.sources import Kind, KindOfTable, SheetOfBook, check_writable, load_data
+from valuebias.cli.sources import (
+    CategoryOf,
+    Kind,
+    KindOfTable,
+    SheetOfBook,
+    Threshold,
+    check_writable,
+    load_data,
+    restricted,
+)
 from valuebias.errors import ValueBiasError, few
 
 if TYPE_CHECKING:
@@ -123,6 +132,8 @@ def read_wide(
             show_default="the categories that a long table has",
         ),
     ] = None,
+    threshold: Threshold = None,
+    category: CategoryOf = None,
     kind: Annotated[Kind, typer.Option(help="What the scores are.")] = "reward",
     partial: Annotated[
         bool,
@@ -153,12 +164,13 @@ def read_wide(
                 f"{str(path)!r} is not a table of one model. If it holds scores, fit it: "
                 f"valuebias fit {shlex.quote(str(path))}"
             )
+    chosen = restricted(lexicon, threshold, category)
     with stage(f"Reading {len(paths)} path(s)"):
         scores = valuebias.read_scores(
             paths[0] if len(paths) == 1 else paths,
             models=models,
             prompts=prompts,
-            lexicon=lexicon,
+            lexicon=chosen,
             kind=kind,
             partial=partial,
             decimal=decimal,
@@ -218,6 +230,8 @@ def list_lexicons(as_json: AsJson = False) -> None:
 @lexicons.command("show")
 def show_lexicon(
     name: Annotated[str, typer.Argument(help="A name from the list, or a file.")],
+    threshold: Threshold = None,
+    category: CategoryOf = None,
     as_csv: AsCsv = False,
     as_json: AsJson = False,
 ) -> None:
@@ -225,7 +239,7 @@ def show_lexicon(
     import valuebias
 
     with stage(f"Loading {name}"):
-        lexicon = valuebias.lexicon(name)
+        lexicon = valuebias.lexicon(name, threshold=threshold, categories=category or None)
     words = _by_category(lexicon)
     weights = lexicon.table if lexicon.weighted else None
     if as_csv and weights is not None:

@@ -11,7 +11,7 @@ import typer
 
 from valuebias._core.text import visible
 from valuebias.cli.output import AsJson, explained_stop, is_terminal, print_json, print_table
-from valuebias.cli.sources import check_writable
+from valuebias.cli.sources import CategoryOf, Threshold, check_writable, restricted
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def score(
     ],
     prompts: Prompts = "superlatives",
     lexicon: Lexicon = "agency-communion",
+    threshold: Threshold = None,
+    category: CategoryOf = None,
     kind: KindOption = "reward",
     backend: Backend = "torch",
     device: Device = None,
@@ -92,7 +94,7 @@ def score(
         scores: Any = valuebias.score(
             models[0] if len(models) == 1 else models,
             prompts=prompts,
-            lexicon=lexicon,
+            lexicon=restricted(lexicon, threshold, category),
             kind=kind,
             backend=_engine(backend, {"device": device, "threads": threads}),
             store=store,
@@ -114,6 +116,8 @@ def plan(
     models: Models,
     prompts: Prompts = "superlatives",
     lexicon: Lexicon = "agency-communion",
+    threshold: Threshold = None,
+    category: CategoryOf = None,
     kind: KindOption = "reward",
     backend: Backend = "torch",
     device: Device = None,
@@ -131,7 +135,7 @@ def plan(
     scoring_plan = valuebias.plan(
         models[0] if len(models) == 1 else models,
         prompts=prompts,
-        lexicon=lexicon,
+        lexicon=restricted(lexicon, threshold, category),
         kind=kind,
         backend=_engine(backend, {"device": device}),
         tokens_as=tokens_as,

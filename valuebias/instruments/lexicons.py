@@ -21,7 +21,7 @@ from valuebias._core.frames import as_frame
 from valuebias._core.tables import read_text
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, few
 from valuebias.instruments.formats import EMPTY, LEFT_OUT, parse, table_of
-from valuebias.instruments.installed import find, is_named, packages
+from valuebias.instruments.installed import elsewhere, find, is_named, packages
 from valuebias.instruments.members import Lexicon
 from valuebias.instruments.terms import warn_unmatchable
 from valuebias.schema.weights import check_weights, marks_or_weights
@@ -172,6 +172,8 @@ def _read(source: Any, name: str | None, categories: Sequence[str] | None = None
 
 
 def _unknown(asked: str) -> ValueBiasError:
+    if known_elsewhere := elsewhere(asked):
+        return ValueBiasError(f"There is no lexicon or file {asked!r}. {known_elsewhere}")
     within = [f"{package}:{n}" for package, entry in packages().items() for n in entry["lexicons"]]
     meant = did_you_mean(asked, within).partition("Known: ")[0].strip()
     said = (

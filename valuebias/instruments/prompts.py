@@ -223,12 +223,16 @@ def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:
             example = (
                 _example(str(table.index[0]), table["text"].iloc[0]) if "text" in table else ""
             )
-            raise ValueBiasError(
+            said = (
                 f"The prompt set {name!r} has no column {column!r}; found "
                 f"{few(map(str, table.columns))}. Give each prompt a text and the framing "
                 f"'positive', 'negative' or, where it asks for neither good nor bad, 'neutral', as "
-                f"in {example or _example()}; or the same framing to all: "
-                "prompts=valuebias.prompts(..., framing='neutral')."
+                f"in {example or _example()}"
+            )
+            raise ValueBiasError(
+                f"{said}; or the same framing to all: "
+                "prompts=valuebias.prompts(..., framing='neutral').",
+                in_shell=f"{said}.",
             )
     _check_entries(list(table.index), list(table["text"]), list(table["framing"]))
     factors = [column for column in table.columns if column not in _COLUMNS]

@@ -265,7 +265,9 @@ def _begun(ds: xr.Dataset, path: Path) -> xr.Dataset:
     if not begun.any():
         raise ValueBiasError(
             f"Nothing in {str(path)!r} is scored yet. Run valuebias.score(...) with this store "
-            "again to go on."
+            "again to go on.",
+            in_shell=f"Nothing in {str(path)!r} is scored yet. Run the same 'valuebias score' with "
+            "this store again to go on.",
         )
     if missing.any():
         left_out = ds["model"].to_numpy()[~begun].tolist()

@@ -353,10 +353,14 @@ def check_no_code(models: Iterable[Model], path: Path) -> None:
     """Refuse a file that asks for code to run: its reader may not be its author."""
     wanting = [model.name for model in models if model.trust_remote_code]
     if wanting:
-        raise ValueBiasError(
+        said = (
             f"{os.fspath(path)!r} asks that the code which comes with {few(wanting)} be run "
             "(trust_remote_code). A file cannot decide that. Read that code; if you trust it, give "
-            "trust_remote_code=True beside the file, or --trust-remote-code on the command line."
+        )
+        raise ValueBiasError(
+            f"{said}trust_remote_code=True beside the file, or --trust-remote-code on the command "
+            "line.",
+            in_shell=f"{said}--trust-remote-code.",
         )
 
 

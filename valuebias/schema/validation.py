@@ -19,7 +19,7 @@ from valuebias.schema.contract import (
     check_unique,
     member_table,
 )
-from valuebias.schema.weights import check_weights
+from valuebias.schema.weights import check_weights, poles_advice
 
 __all__ = ["validate"]
 
@@ -281,7 +281,7 @@ def _check_categories(ds: xr.Dataset, min_categories: int) -> None:
                 in_shell=f"{said} of the lexicon, or score words of it.",
             )
     if len(names) < min_categories:
-        raise ValueBiasError(
-            f"There are {len(names)} categories ({names}); at least {min_categories} are needed. "
-            "Give a lexicon with more when the dataset is made."
-        )
+        said = f"There are {len(names)} categories ({names}); at least {min_categories} are needed."
+        in_python, in_shell = poles_advice(member_table(ds))
+        more = " Give a lexicon with more when the dataset is made."
+        raise ValueBiasError(f"{said}{in_python or more}", in_shell=f"{said}{in_shell or more}")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from valuebias.errors import ValueBiasError, shown
 
-__all__ = ["are_marks", "check_weights", "marks_or_weights"]
+__all__ = ["are_marks", "check_weights", "marks_or_weights", "poles_advice"]
 
 
 def are_marks(weights: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> bool:
@@ -35,13 +35,35 @@ def check_weights(table: pd.DataFrame, noun: str = "the lexicon", *, missing: st
                 f"category {shown(str(table.columns[column]))}; expected a number, 0 where it does "
                 f"not belong. {missing}".rstrip()
             )
-        raise ValueBiasError(
+        said = (
             f"The word {shown(str(table.index[row]))} of {noun} has the weight "
             f"{weights[row, column]:g} in the category {shown(str(table.columns[column]))}; "
             "expected one between 0 and 1, or between −1 and 1 where words can speak against a "
             "category. Bring another scale to that, as (rating − middle) / half of its range; or "
-            "say from which weight on a word belongs: valuebias.lexicon(..., threshold=...)."
+            "say from which weight on a word belongs: "
         )
+        raise ValueBiasError(
+            f"{said}valuebias.lexicon(..., threshold=...).", in_shell=f"{said}--threshold."
+        )
+
+
+def poles_advice(table: pd.DataFrame) -> tuple[str, str]:
+    """Say how the two ends of a single signed category are compared, in Python and in a shell.
+
+    Examples
+    --------
+    >>> poles_advice(pd.DataFrame({"moral": [0.5, -0.5]}))[0]
+    " Its weights have signs: compare its poles, lexicon=valuebias.lexicon(...).poles('moral')."
+    """
+    if table.shape[1] != 1 or not (table.to_numpy(dtype=float) < 0).any():
+        return "", ""
+    said = " Its weights have signs: compare its poles"
+    name = str(table.columns[0])
+    return (
+        f"{said}, lexicon=valuebias.lexicon(...).poles({name!r}).",
+        f"{said}, in a lexicon with a column for each: the words of positive weight in one, those "
+        "of negative weight, without their sign, in the other.",
+    )
 
 
 def marks_or_weights(table: pd.DataFrame) -> pd.DataFrame:
