@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from valuebias._core.text import visible
+from valuebias.cli.completing import data_names, lexicon_names, named_data, prompt_names
 from valuebias.cli.output import (
     AsCsv,
     AsJson,
@@ -62,7 +63,8 @@ def list_data(as_json: AsJson = False) -> None:
 
 @data.command("info")
 def describe_data(
-    name: Annotated[str, typer.Argument(help="A name from the list.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="A name from the list.", autocompletion=named_data)],
+    as_json: AsJson = False,
 ) -> None:
     """Describe a named data set: citation, licence, files, caveats."""
     from valuebias import datasets
@@ -86,7 +88,7 @@ def describe_data(
 
 @data.command("load")
 def load_named(
-    name: Annotated[str, typer.Argument(help="A name from the list.")],
+    name: Annotated[str, typer.Argument(help="A name from the list.", autocompletion=named_data)],
     out: Out,
 ) -> None:
     """Fetch a named data set and write it to a file.
@@ -124,12 +126,15 @@ def read_wide(
         Path | None,
         typer.Option(help="A table of the models: model, family, base, stage, n_params, …"),
     ] = None,
-    prompts: Annotated[str, typer.Option(help="A named prompt set, or a file.")] = "superlatives",
+    prompts: Annotated[
+        str, typer.Option(help="A named prompt set, or a file.", autocompletion=prompt_names)
+    ] = "superlatives",
     lexicon: Annotated[
         str | None,
         typer.Option(
             help="A named lexicon, or a file: which word is in which category.",
             show_default="the categories that a long table has",
+            autocompletion=lexicon_names,
         ),
     ] = None,
     threshold: Threshold = None,
@@ -191,7 +196,12 @@ def read_wide(
 @data.command("audit")
 def audit_data(
     source: Annotated[
-        str, typer.Argument(metavar="DATA", help="A data file, or the name of a data set.")
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A data file, or the name of a data set.",
+            autocompletion=data_names,
+        ),
     ],
     kind: KindOfTable = None,
     sheet: SheetOfBook = None,
@@ -229,7 +239,9 @@ def list_lexicons(as_json: AsJson = False) -> None:
 
 @lexicons.command("show")
 def show_lexicon(
-    name: Annotated[str, typer.Argument(help="A name from the list, or a file.")],
+    name: Annotated[
+        str, typer.Argument(help="A name from the list, or a file.", autocompletion=lexicon_names)
+    ],
     threshold: Threshold = None,
     category: CategoryOf = None,
     as_csv: AsCsv = False,
@@ -266,7 +278,11 @@ def show_lexicon(
 
 def prompts(
     name: Annotated[
-        str, typer.Argument(help="A named prompt set, or a file with texts and framings.")
+        str,
+        typer.Argument(
+            help="A named prompt set, or a file with texts and framings.",
+            autocompletion=prompt_names,
+        ),
     ] = "superlatives",
     as_list: Annotated[
         bool, typer.Option("--list", help="Write the texts only, one per line.")

@@ -12,6 +12,7 @@ import typer
 
 from valuebias._core.disk import WriteError
 from valuebias._core.text import as_number, visible
+from valuebias.cli.completing import data_names
 from valuebias.cli.fit_config import merged, read_config, read_prior
 from valuebias.cli.output import is_terminal, print_json, print_table, stage
 from valuebias.cli.sources import (
@@ -53,6 +54,7 @@ Data = Annotated[
         metavar="DATA",
         help="A file (.nc, .zarr, .parquet, .csv, .xlsx, …) or the name of a data set "
         "(see [bold]valuebias data list[/bold]).",
+        autocompletion=data_names,
     ),
 ]
 Pair = Annotated[
@@ -261,13 +263,15 @@ def fit(
         "prior": read_prior(_split_entries("--prior", prior, "effect=0.25")),
         "contrast": _contrast(contrast, weight), "draws": draws, "tune": tune, "chains": chains,
         "seed": seed, "sampler": sampler, "pair": pair, "by": by,
-        "at": _split_entries("--at", at, "n_params=8e9"),
+        "at": _split_entries("--at", at, "n_params=8e9"), "framing": framing,
+        "ablation": ablation, "rope": rope,
     }  # fmt: skip
     asked = merged({} if config is None else read_config(config), options, context)
     question = {name: asked.pop(name) for name in ("pair", "by", "at")}
-    dataset = of_framing(load_data(data, kind, sheet), framing)
+    dataset = of_framing(load_data(data, kind, sheet), asked.pop("framing"))
+    rope = asked.pop("rope")
     result: Fit | AblationFit
-    if _calls_for_ablation(dataset, ablation):
+    if _calls_for_ablation(dataset, asked.pop("ablation")):
         usual = {"words": None, "base": "base", "spread": None, "family": "gaussian",
                  "residual": None, "heavy_tails": None, "sampler": "hmc"}  # fmt: skip
         if {name: asked.pop(name) for name in usual} != usual:

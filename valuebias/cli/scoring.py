@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from valuebias._core.text import visible
+from valuebias.cli.completing import lexicon_names, model_names, prompt_names
 from valuebias.cli.output import AsJson, explained_stop, is_terminal, print_json, print_table
 from valuebias.cli.sources import CategoryOf, Threshold, check_writable, restricted
 from valuebias.errors import ValueBiasError
@@ -26,11 +27,18 @@ Models = Annotated[
         metavar="MODELS...",
         help="A YAML or CSV table of models, the name of a bundled table, hub ids, folders, GGUF "
         "or ONNX files.",
+        autocompletion=model_names,
     ),
 ]
-Prompts = Annotated[str, typer.Option(help="A named prompt set, or a file.")]
+Prompts = Annotated[
+    str, typer.Option(help="A named prompt set, or a file.", autocompletion=prompt_names)
+]
 Lexicon = Annotated[
-    str, typer.Option(help="A named lexicon, a file, or 'vocabulary' for every token.")
+    str,
+    typer.Option(
+        help="A named lexicon, a file, or 'vocabulary' for every token.",
+        autocompletion=lexicon_names,
+    ),
 ]
 KindOption = Annotated[Kind, typer.Option(help="Rewards, or log-probs of language models.")]
 Backend = Annotated[

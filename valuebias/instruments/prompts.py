@@ -24,7 +24,7 @@ from valuebias.instruments.factorial import (
 from valuebias.schema import FRAMINGS
 from valuebias.schema.contract import NEUTRAL, SIGNS
 
-__all__ = ["PromptSet", "prompts"]
+__all__ = ["PromptSet", "prompt_names", "prompts"]
 
 _COLUMNS = ("text", "framing")
 
@@ -97,6 +97,22 @@ _SUPERLATIVES = Factorial(
     "arXiv:2601.20838",
 )
 _NAMED: Mapping[str, Factorial] = {"superlatives": _SUPERLATIVES}
+
+
+def prompt_names() -> tuple[str, ...]:
+    """List the prompt sets that have a name.
+
+    Returns
+    -------
+    tuple of str
+        Names that :func:`valuebias.prompts` takes.
+
+    Examples
+    --------
+    >>> prompt_names()
+    ('superlatives',)
+    """
+    return tuple(_NAMED)
 
 
 def prompts(

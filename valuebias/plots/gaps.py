@@ -116,8 +116,8 @@ def _panel(
     axes: Axes, fit: AblationPosterior, pair: tuple[str, str], palette: dict[str, str], ahead: float
 ) -> None:
     axes.set_xscale("log")
-    axes.axhspan(-fit.rope, fit.rope, color=GREY, alpha=0.18, linewidth=0,
-                 label=f"within {rope_of(fit).split(' (')[0]}")  # fmt: skip
+    within = rope_of(fit).split(" (")[0].removesuffix(" of the outcome")
+    axes.axhspan(-fit.rope, fit.rope, color=GREY, alpha=0.18, linewidth=0, label=f"within {within}")
     tidy_axes(axes, grid="y", zero=True)
     observed = fit.trajectories(prob=INTERVAL)
     name = f"{pair[0]} − {pair[1]}"
