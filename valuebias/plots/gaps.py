@@ -116,7 +116,7 @@ def _panel(
     axes: Axes, fit: AblationPosterior, pair: tuple[str, str], palette: dict[str, str], ahead: float
 ) -> None:
     axes.set_xscale("log")
-    within = rope_of(fit).split(" (")[0].removesuffix(" of the outcome")
+    within = rope_of(fit).split(" (")[0]
     axes.axhspan(-fit.rope, fit.rope, color=GREY, alpha=0.18, linewidth=0, label=f"within {within}")
     tidy_axes(axes, grid="y", zero=True)
     observed = fit.trajectories(prob=INTERVAL)
