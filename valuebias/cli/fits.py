@@ -89,6 +89,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, 
 _FORMS = ".html, .md, .tex, .nc; without a suffix: a folder of CSV files"
 _COLUMNS = ["name", "framing", "category", "mean", "lower", "upper", "p_direction"]
 _RIGHT = ("p_direction",)
+_SIGN = "p_direction: probability of the sign"
 _ABLATION_COLUMNS = [
     "estimand", "name", "source", "n_pairs", "support", "mean", "lower", "upper", "p_direction",
 ]  # fmt: skip
@@ -553,17 +554,21 @@ def print_result(result: Fit | AblationFit, command: Callable[..., None]) -> Non
         table = _with_chances(result.summary(), diagnostics.transitions)[_ABLATION_COLUMNS]
         table["n_pairs"] = [f"{n:,.0f}" if math.isfinite(n) else "–" for n in table["n_pairs"]]
         rows = table.itertuples(index=False)
-        title = f"Gaps in {visible(result.curves.category)}, with 90% intervals"
+        unit = visible(result.unit)
+        title = f"Gaps in {visible(result.curves.category)} ({unit}), with 90% intervals; {_SIGN}"
         print_table(_ABLATION_COLUMNS, rows, title=title, right=_RIGHT)
         return
     from valuebias.analysis.estimands.estimand import DIFFERENCE, SLOPE
+    from valuebias.analysis.outcome import describe
 
     contrasts = result.contrasts()
     kind = contrasts["estimand"]
     compared = contrasts["form"].isin((DIFFERENCE, SLOPE)) & (contrasts["variant"] == "")
     displayed = contrasts[compared] if compared.any() else contrasts[kind == kind.iloc[0]]
     rows = _with_chances(displayed, contrasts.attrs["draws"])[_COLUMNS].itertuples(index=False)
-    print_table(_COLUMNS, rows, title="Contrasts, with 90% intervals", right=_RIGHT)
+    unit = describe(result.settings["outcome"]).unit
+    title = f"Contrasts ({unit}), with 90% intervals; {_SIGN}"
+    print_table(_COLUMNS, rows, title=title, right=_RIGHT)
 
 
 def _said(text: str, command: Callable[..., None]) -> str:
