@@ -5,6 +5,7 @@ Tests elsewhere that follow an advice are named, so that a message with a new on
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import shlex
@@ -17,7 +18,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from ablations import ablation
-from advice import ROOT, commands, named
+from advice import ROOT, arguments, commands, named
 from typer.testing import CliRunner
 
 import valuebias
@@ -244,6 +245,34 @@ def test_what_messages_name_exists() -> None:
                 target = getattr(target, part)
             asked = set(re.findall(r"(?:^|, )(\w+)=", inside))
             assert asked <= set(inspect.signature(target).parameters), f"{where} in {text}"
+
+
+OTHERS = {
+    **dict.fromkeys(("subset", "response", "dim", "data_vars"), "xarray's"),
+    "index": "pandas'",
+    "sep": "a line of a CSV file",
+    **dict.fromkeys(("pad_token_id", "transformers_weights"), "transformers', in a config.json"),
+    **dict.fromkeys(("device", "attention"), "of backends, which are loaded where they run"),
+}
+"""Arguments that are not the package's own."""
+
+
+def parameters() -> Iterator[str]:
+    """Name what public functions, classes and methods take."""
+    for name in valuebias.__all__:
+        value = getattr(valuebias, name)
+        inside = [getattr(value, entry) for entry in getattr(value, "__all__", [])]
+        for one in inside if inspect.ismodule(value) else [value]:
+            methods = inspect.getmembers(one, callable) if inspect.isclass(one) else []
+            for each in (one, *(method for key, method in methods if key[0] != "_")):
+                with contextlib.suppress(TypeError, ValueError):
+                    yield from inspect.signature(each).parameters
+
+
+def test_arguments_that_messages_name_exist() -> None:
+    known = {*parameters(), *OTHERS}
+    assert len(arguments()) > 50
+    assert {name: file for name, file in arguments().items() if name not in known} == {}
 
 
 @follows(

@@ -48,6 +48,18 @@ def named() -> dict[tuple[str, str], str]:
     return found
 
 
+_ARGUMENT = re.compile(r"(?<![\w.\-'\"/{=])([a-z]\w*)=(?=['\"\[{(.;,) ]|\d|True|False|None|$)")
+
+
+def arguments() -> dict[str, str]:
+    """Give the arguments that messages name, with the file of one that does."""
+    found: dict[str, str] = {}
+    for file, text in _texts():
+        if "\n" not in text:  # programs that are written for a reader
+            found |= dict.fromkeys(_ARGUMENT.findall(text), file)
+    return found
+
+
 def _texts() -> Iterator[tuple[str, str]]:
     for top in ("valuebias", "analysis", "backends"):
         for path in sorted((ROOT / top).rglob("*.py")):

@@ -31,6 +31,7 @@ from valuebias.cli.sources import (
     load_data,
     restricted,
 )
+from valuebias.cli.spoken import spoken
 from valuebias.errors import ValueBiasError, few
 
 if TYPE_CHECKING:
@@ -214,7 +215,8 @@ def audit_data(
     if as_json:
         print_json(findings.to_dict(orient="records"))
     elif len(findings):
-        print_table(list(findings.columns), findings.itertuples(index=False))
+        said = findings.assign(detail=[spoken(str(text), ()) for text in findings["detail"]])
+        print_table(list(said.columns), said.itertuples(index=False))
     else:
         typer.echo("Nothing found.")
 
