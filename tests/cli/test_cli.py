@@ -351,7 +351,7 @@ class TestFit:
         path = valuebias.write(ds, tmp_path / "apart.nc")
         options = ["--draws", 200, "--chains", 2, "--seed", 1, "--outcome", "raw"]
         shown = succeeded(run("fit", path, *options))
-        table = shown.split("Contrasts (SD), with 90% intervals")[1]
+        table = shown.split("Contrasts (score units)")[1]
         row = next(line for line in table.splitlines() if "signed" in line)
         assert re.search(r"> 0\.99\d?$", row.strip())
         told = json.loads(succeeded(run("fit", path, *options, "--json")))

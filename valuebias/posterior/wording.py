@@ -97,7 +97,7 @@ def rope_in_words(rope: float, unit: str, scale: float | None = None) -> str:
     Examples
     --------
     >>> rope_in_words(0.123456, "SD", 0.9973), rope_in_words(0.05 * 0.9973, "SD", 0.9973)
-    ('±0.123456 SD', "±0.05 SD")
+    ('±0.123456 SD', '±0.05 SD')
     """
     if scale is None or rope != 0.05 * scale:
         return f"±{rope:.12g} {unit}"
