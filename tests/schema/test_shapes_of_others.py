@@ -213,3 +213,39 @@ def test_words_that_some_lack_are_joined_by_the_advice(ds: xr.Dataset) -> None:
     assert "has no weight (NaN)" in said
     assert "valuebias.schema.concat([...], join='outer')" in said
     assert validate(concat(parts, join="outer")).sizes["response"] == 12
+
+
+def test_a_turned_vocabulary_is_drawn_from_all_the_same(ds: xr.Dataset) -> None:
+    asked: dict[str, Any] = {"vocabulary": 12, "n_words": 2, "n_seeds": 2, "progress": False}
+    given = logprobs(ds)
+    plain = valuebias.validate_implicit(given, **asked).table
+    assert valuebias.validate_implicit(turned(given), **asked).table.equals(plain)
+
+
+@MAKERS
+def test_a_table_of_scores_becomes_a_file(
+    table: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scores = {"word": ["win", "love"], "best_ever_one": [1.0, 2.0], "bad_ever_one": [0.5, 0.25]}
+    for given in (table(**scores), pd.DataFrame(scores)):
+        for read in (valuebias.read, valuebias.read_scores):
+            with pytest.raises(
+                ValueBiasError, match=r"expected a path\. Write the table"
+            ) as caught:
+                read(given)
+        line = re.search(r"Write the table: (.*), and give that", str(caught.value))
+        assert line is not None
+        eval(line[1], {"table": given})  # noqa: S307 - the advice of our own message
+        about = pd.DataFrame({"family": ["A"], "stage": ["reward"]}, index=["org/x"])
+        read_back = valuebias.read_scores({"org/x": "scores.parquet"}, models=about)
+        assert read_back["score"].sel(prompt="bad_ever_one").to_numpy().tolist() == [[0.5, 0.25]]
+        Path("scores.parquet").unlink()
+
+
+def test_datasets_are_joined_from_a_list(ds: xr.Dataset) -> None:
+    with pytest.raises(ValueBiasError, match=r"given as Dataset; expected a list of them: \[ds\]"):
+        concat(ds)  # type: ignore[arg-type]
+    with pytest.raises(ValueBiasError, match=r"list\(parts\.values\(\)\)"):
+        concat({"a": ds})  # type: ignore[arg-type]
+    assert concat(list({"a": ds}.values())).equals(ds)

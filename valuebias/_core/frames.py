@@ -9,7 +9,7 @@ import pandas as pd
 from valuebias._core.foreign import reading
 from valuebias.errors import ValueBiasError
 
-__all__ = ["as_frame"]
+__all__ = ["as_frame", "refuse_table"]
 
 
 def as_frame(given: Any) -> Any:
@@ -44,3 +44,29 @@ def as_frame(given: Any) -> Any:
 
 def _has_columns(given: Any) -> bool:
     return hasattr(given, "columns") and hasattr(given, "schema")
+
+
+def refuse_table(given: object) -> None:
+    """Refuse a table where a file is expected, and say how it becomes one.
+
+    Examples
+    --------
+    >>> refuse_table("scores.csv")
+    >>> refuse_table(pd.DataFrame())
+    Traceback (most recent call last):
+    ...
+    valuebias.errors.ValueBiasError: The scores are given as a pandas DataFrame; expected a path.
+    Write the table: table.to_parquet('scores.parquet'), and give that.
+    """
+    if not isinstance(given, pd.DataFrame) and not (
+        _has_columns(given) and hasattr(given, "__arrow_c_stream__")
+    ):
+        return
+    library = type(given).__module__.partition(".")[0]
+    call = "table.write_parquet" if hasattr(given, "write_parquet") else "table.to_parquet"
+    if library == "pyarrow":
+        call = "table.to_pandas().to_parquet"
+    raise ValueBiasError(
+        f"The scores are given as a {library} {type(given).__name__}; expected a path. Write the "
+        f"table: {call}('scores.parquet'), and give that."
+    )

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valuebias._core.frames import as_frame
+from valuebias._core.frames import as_frame, refuse_table
 from valuebias._core.provenance import record
 from valuebias._core.tables import read_table
 from valuebias._core.text import has_surrogate
@@ -127,6 +127,7 @@ def read_scores(
     (['org/tiny'], [[-1.0, 0.25]])
     """
     check_decimal(decimal)
+    refuse_table(paths)
     models = as_frame(models)
     known, named = _known_models(models)
     words = as_lexicon(lexicon) if lexicon is not None else None
