@@ -1,7 +1,7 @@
-"""Compiled passes over the table of prompts × words, the largest of a cube's margins.
+"""A compiled pass over the table of prompts × words, the largest of a cube's margins.
 
-Each works row by row and holds no other table of that size, so that chains need little memory
-beside the scores.
+It works row by row and holds no other table of that size, so that chains need little memory beside
+the scores.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["prompt_squares", "smooth_prompts"]
+__all__ = ["smooth_prompts"]
 
 # Sums in any order let the processor do several words at once.
 _FAST = {"reassoc", "nsz", "contract"}
@@ -81,37 +81,3 @@ def smooth_prompts(  # type: ignore[no-untyped-def]
             direction, value = basis[j], on_axis[j]
             for w in range(n_words):
                 to[w] += value * direction[w]
-
-
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
-def prompt_squares(table, framing, basis, n_framings):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Squares of a table (prompt, word) about its framing means, by framing.
-
-    Those of the rest of the words (framing,), then those on each axis (framing, axis).
-    """
-    n_prompts, n_words = table.shape
-    n_axes = len(basis)
-    centres = _centres(table, framing, n_framings)
-    rest, on_axes = np.zeros(n_framings), np.zeros((n_framings, n_axes))
-    row = np.empty(n_words)
-    for p in range(n_prompts):
-        f = framing[p]
-        one, centre, level = table[p], centres[f], 0.0
-        for w in range(n_words):
-            row[w] = one[w] - centre[w]
-            level += row[w]
-        level /= n_words
-        for w in range(n_words):
-            row[w] -= level
-        for j in range(n_axes):
-            direction, total = basis[j], 0.0
-            for w in range(n_words):
-                total += row[w] * direction[w]
-            on_axes[f, j] += total * total
-            for w in range(n_words):
-                row[w] -= total * direction[w]
-        square = 0.0
-        for w in range(n_words):
-            square += row[w] * row[w]
-        rest[f] += square
-    return rest, on_axes

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.design.components import Components
 from valuebias.analysis.design.crossing import REST, Crossing
-from valuebias.analysis.design.margins import prompt_squares
 
 __all__ = [
     "Stratum",
@@ -156,20 +155,31 @@ def _scatters(crossing: Crossing, tables: Tables) -> dict[str, Array]:
         outside = subspace.basis.T @ mean_axis
         for j, square in enumerate(np.einsum("fnj,gnj->jfg", outside, outside), start=1):
             out[f"{subspace.name} × axis {j}"] = square
-    shared_rest, shared_axis = prompt_squares(
-        tables.prompt_word, crossing.framing, np.ascontiguousarray(words.T), n_framings
-    )
     for f, name in enumerate(crossing.framings):
-        on_prompts = tables.axis[:, crossing.prompts_of(f)]
+        prompts = crossing.prompts_of(f)
+        shared_axis, shared_rest = _squares(tables.prompt_word[prompts], words)
+        on_prompts = tables.axis[:, prompts]
         on_axis = ((on_prompts - on_prompts.mean(axis=1, keepdims=True)) ** 2).sum(axis=(0, 1))
         residual = tables.ss[f] - (mean_axis[f] ** 2).sum() - np.vdot(mean_rest[f], mean_rest[f])
-        residual = residual - shared_rest[f] - on_axis.sum()
+        residual = residual - shared_rest - on_axis.sum()
         out[f"{name} residual"] = residual.reshape(1, 1)
-        out[f"{name} prompts × words"] = shared_rest[f].reshape(1, 1)
-        for j, (total, shared) in enumerate(zip(on_axis, shared_axis[f], strict=True), start=1):
+        out[f"{name} prompts × words"] = shared_rest.reshape(1, 1)
+        for j, (total, shared) in enumerate(zip(on_axis, shared_axis, strict=True), start=1):
             out[f"{name} models × prompts × axis {j}"] = (total - shared).reshape(1, 1)
             out[f"{name} prompts × axis {j}"] = shared.reshape(1, 1)
     return out
+
+
+def _squares(table: Array, word_basis: Array) -> tuple[Array, Array]:
+    """Squares of a table (prompt, word) about its mean prompt: on each axis, and of the rest.
+
+    Without a table of the rest, which is what takes the time where words are many. The table is
+    centred in its place.
+    """
+    table -= table.mean(axis=0)
+    on_axes = ((table @ word_basis) ** 2).sum(axis=0)
+    levels = table.shape[1] * (table.mean(axis=1) ** 2).sum()
+    return on_axes, np.maximum(np.vdot(table, table) - levels - on_axes.sum(), 0.0)
 
 
 # A stratum without data: name, degrees of freedom, patterns, constant.

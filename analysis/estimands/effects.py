@@ -31,6 +31,8 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
+_AT_ONCE = 256  # draws of words' effects
+
 _NOTHING = 1e-12
 
 
@@ -162,7 +164,10 @@ def draw_word_effects(
     rotation = crossing.model_basis.T @ crossing.design.matrix
     rotated_row = np.linalg.pinv(rotation.T) @ row
     functional = np.kron(rotated_row, framing_weights / root)
-    rest, spread = np.zeros((len(v), margins.rest.shape[-1])), np.zeros(len(v))
+    on_axes = np.einsum(
+        "a,f,safj->sj", row, framing_weights, effects.coefficient + effects.word_shift
+    )
+    out, spread = np.zeros((len(v), margins.rest.shape[-1])), np.zeros(len(v))
     for block in crossing.blocks:
         parts = _make_parts(components, v, REST, block=block)
         words = parts.sum(list(components.spans))
@@ -171,15 +176,23 @@ def draw_word_effects(
         # V⁻¹ K ℓ, (draw, d)
         gain = np.linalg.solve(parts.sum(parts.names), words @ at_block[:, None])[..., 0]
         spread += at_block @ words @ at_block - np.einsum("sd,sd->s", gain, words @ at_block)
-        rest += np.einsum("sd,dw->sw" if table.ndim == 2 else "sd,sdw->sw", gain, table)
-    noise = rng.standard_normal(rest.shape)
-    noise -= noise.mean(axis=1, keepdims=True)
-    noise -= (noise @ crossing.word_basis) @ crossing.word_basis.T
-    rest += np.sqrt(np.maximum(spread, 0))[:, None] * noise
-    on_axes = np.einsum(
-        "a,f,safj->sj", row, framing_weights, effects.coefficient + effects.word_shift
-    )
-    return np.asarray(rest + on_axes @ crossing.word_basis.T)
+        for some in _slices(len(v)):
+            of_draw = table if table.ndim == 2 else table[some]
+            how = "sd,dw->sw" if table.ndim == 2 else "sd,sdw->sw"
+            out[some] += np.einsum(how, gain[some], of_draw)
+    sd = np.sqrt(np.maximum(spread, 0))[:, None]
+    for some in _slices(len(v)):
+        noise = rng.standard_normal(out[some].shape)
+        noise -= noise.mean(axis=1, keepdims=True)
+        noise -= (noise @ crossing.word_basis) @ crossing.word_basis.T
+        out[some] += sd[some] * noise
+        out[some] += on_axes[some] @ crossing.word_basis.T
+    return out
+
+
+def _slices(n_draws: int) -> list[slice]:
+    """Cut draws into parts: of all, each table of words would take as much as the result."""
+    return [slice(start, start + _AT_ONCE) for start in range(0, n_draws, _AT_ONCE)]
 
 
 def component_covariances(

@@ -73,7 +73,13 @@ class Hamiltonian:
         """One trajectory of about a quarter turn; returns the new point, acceptance, divergence."""
         n_steps = max(1, int(np.pi / 2 / self.step * rng.uniform(0.8, 1.2)))
         proposal, energy = _trajectory(
-            x, self.root, self.step, n_steps, rng.standard_normal(len(x)), target.arguments
+            x,
+            self.root,
+            self.step,
+            n_steps,
+            rng.standard_normal(len(x)),
+            target.arguments,
+            target.room(),
         )
         diverged = not np.isfinite(energy) or energy > _MAX_ENERGY_ERROR
         accept = 0.0 if diverged else float(np.exp(min(0.0, -energy)))
@@ -89,7 +95,14 @@ class Hamiltonian:
         chosen = np.setdiff1d(chosen, np.array(self.fixed, dtype=np.intp))
         offsets = _JUMP * rng.standard_t(3, len(chosen))
         return np.asarray(
-            _jump(x, chosen, offsets, np.log(rng.uniform(size=len(chosen))), target.arguments)
+            _jump(
+                x,
+                chosen,
+                offsets,
+                np.log(rng.uniform(size=len(chosen))),
+                target.arguments,
+                target.room(),
+            )
         )
 
     def chain(self, target: Posterior, rng: np.random.Generator, *, tune: int, draws: int) -> Array:
@@ -110,6 +123,7 @@ class Hamiltonian:
                 _JUMP * rng.standard_t(3, (n, n_sd)),
                 np.log(rng.uniform(size=(n, n_sd))),
                 target.arguments,
+                target.room(),
             )
         )
 
@@ -160,29 +174,30 @@ def _curvature(target: Callable[[Array], tuple[float, Array]], x: Array) -> tupl
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _trajectory(x, root, step, n_steps, momentum, arguments):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _trajectory(x, root, step, n_steps, momentum, arguments, work):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Leapfrog in whitened coordinates; returns the end point and the energy error."""
-    value, gradient = log_posterior(x, *arguments)
+    gradient = np.empty(len(x))
+    value = log_posterior(x, gradient, *arguments, work)
     start = 0.5 * np.dot(momentum, momentum) - value
     momentum = momentum + 0.5 * step * np.dot(root.T, gradient)
     for i in range(n_steps):
         x = x + step * np.dot(root, momentum)
-        value, gradient = log_posterior(x, *arguments)
+        value = log_posterior(x, gradient, *arguments, work)
         factor = 0.5 if i == n_steps - 1 else 1.0
         momentum = momentum + factor * step * np.dot(root.T, gradient)
     return x, 0.5 * np.dot(momentum, momentum) - value - start
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _jump(x, chosen, offsets, log_uniforms, arguments):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _jump(x, chosen, offsets, log_uniforms, arguments, work):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Propose to add each offset in turn; offsets are as likely as their negatives."""
-    x = x.copy()
-    value, _ = log_posterior(x, *arguments)
+    x, gradient = x.copy(), np.empty(len(x))
+    value = log_posterior(x, gradient, *arguments, work)
     for i in range(len(chosen)):
         k = chosen[i]
         before = x[k]
         x[k] += offsets[i]
-        proposed, _ = log_posterior(x, *arguments)
+        proposed = log_posterior(x, gradient, *arguments, work)
         if log_uniforms[i] < proposed - value:  # never where it is NaN
             value = proposed
         else:
@@ -191,19 +206,21 @@ def _jump(x, chosen, offsets, log_uniforms, arguments):  # type: ignore[no-untyp
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _chain(x, root, step, tune, momenta, uniforms, jumping, offsets, log_uniforms, arguments):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _chain(  # type: ignore[no-untyped-def]
+    x, root, step, tune, momenta, uniforms, jumping, offsets, log_uniforms, arguments, work
+):  # pragma: no cover - compiled
     """Move and jump in turn; while tuning, adapt the step as :meth:`Hamiltonian.adapt` does."""
     kept = np.empty((len(momenta) - tune, len(x)))
     for i in range(len(momenta)):
         n_steps = max(1, int(np.pi / 2 / step * (0.8 + 0.4 * uniforms[i, 0])))
-        proposal, energy = _trajectory(x, root, step, n_steps, momenta[i], arguments)
+        proposal, energy = _trajectory(x, root, step, n_steps, momenta[i], arguments, work)
         accept = 0.0
         if np.isfinite(energy) and energy <= _MAX_ENERGY_ERROR:
             accept = np.exp(min(0.0, -energy))
         if uniforms[i, 1] < accept:
             x = proposal
         chosen = np.flatnonzero(jumping[i])
-        x = _jump(x, chosen, offsets[i][chosen], log_uniforms[i][chosen], arguments)
+        x = _jump(x, chosen, offsets[i][chosen], log_uniforms[i][chosen], arguments, work)
         if i < tune:
             log_step = np.log(step) + (accept - _TARGET_ACCEPTANCE) / np.sqrt(i + 5.0)
             step = min(max(np.exp(log_step), 0.02), 1.0)

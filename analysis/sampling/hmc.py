@@ -12,6 +12,7 @@ before. Compared with NUTS none of a trajectory's steps are thrown away.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -107,11 +108,23 @@ class _Space:
         scale[:n_sd] = of_sd / np.sqrt(1 + of_sd**2)
         return cls(posterior, log_unit, centre, scale)
 
-    @property
-    def arguments(self) -> tuple[Array, int]:
-        """What :func:`_density` takes between the point and the density's arguments."""
+    def run(
+        self,
+        place: _Place,
+        scale: Array,
+        step: _StepSize,
+        *,
+        adapting: bool,
+        random: Array,
+        kept: Array,
+    ) -> float:
+        """Make a trajectory for each row of numbers, as :func:`_run` says; the last log-density."""
         paired = self.posterior.n_correlated if self.posterior.n_framings == 2 else 0
-        return self.log_unit, paired
+        value = _run(
+            *place.arrays, scale, step.state, adapting, random, self.log_unit, paired,
+            *self.posterior.arguments, place.room, kept,
+        )  # fmt: skip
+        return float(value)
 
 
 class _StepSize:
@@ -126,27 +139,33 @@ class _StepSize:
         self.state[:] = log_step, log_step, 0.0, 0.0, log_step + np.log(2)
 
 
+class _Place:
+    """Where a chain is, and the memory that it works in."""
+
+    def __init__(self, u: Array, posterior: Posterior) -> None:
+        # The point, in the posterior's coordinates, gradient; the same of a proposal; momentum.
+        self.arrays = (u, *(np.zeros(len(u)) for _ in range(6)))
+        self.room = posterior.room()
+
+
 def _run_chain(
     space: _Space, draws: int, tune: int, rng: np.random.Generator, counter: Counter
 ) -> tuple[Array, Array]:
     """Run one chain; returns its draws (draw, n_dim), as the posterior has them, and statistics."""
     n, n_dim = tune + draws, space.posterior.n_dim
-    u = space.centre + space.scale * rng.uniform(-1, 1, n_dim)
+    place = _Place(space.centre + space.scale * rng.uniform(-1, 1, n_dim), space.posterior)
     scale, step = space.scale.copy(), _StepSize()
-    x, moved, slopes = np.empty((n, n_dim)), np.empty((n, n_dim)), np.empty((n, n_dim))
-    stats = np.empty((n, len(_STATISTICS)))
+    kept = np.empty((n, 3 * n_dim + len(_STATISTICS)))
+    x, moved, slopes, stats = np.split(kept, n_dim * np.arange(1, 4), axis=1)
     windows = [int(share * tune) for share in _WINDOWS]
     ends = sorted({*windows, tune, n, *range(0, n, _CHUNK)} - {0})
     for start, end in zip([0, *ends], ends, strict=False):
         if counter.stop:
             break
-        at = slice(start, end)
         momenta = rng.standard_normal((end - start, n_dim))
-        uniforms = rng.uniform(size=(end - start, 2))
-        _run(
-            u, scale, step.state, start < tune, momenta, uniforms, *space.arguments,
-            space.posterior.arguments, x[at], moved[at], slopes[at], stats[at],
-        )  # fmt: skip
+        random = np.hstack([momenta, rng.uniform(size=(end - start, 2))])
+        here = kept[start:end]
+        space.run(place, scale, step, adapting=start < tune, random=random, kept=here)
         if end in windows[1:]:
             since = slice(windows[windows.index(end) - 1], end)
             scale = _learnt(scale, moved[since], slopes[since])
@@ -164,68 +183,60 @@ def _learnt(scale: Array, moved: Array, slopes: Array) -> Array:
     return np.asarray(np.exp((1 - weight) * learnt + weight * np.log(scale)))
 
 
-# Loops, not operations on arrays: those take numba seconds more to compile.
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _density(u, log_unit, paired, arguments):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Give the posterior's coordinates at ``u``, log-density and gradient by ``u``."""
-    n, n_sd = len(u), len(log_unit)
-    x, turn = np.empty(n), np.empty(n)
-    tangents = 1.0
+# Loops over one array each, one call of the density, and nothing allocated: what there is of these
+# takes numba longer to compile than all the arithmetic.
+@numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+def _run(  # type: ignore[no-untyped-def]
+    u, x, gradient, at, new_x, new_gradient, momentum, scale, step_size, adapting, random, log_unit,
+    paired, recipe, weights, ints, floats, work, kept,
+):  # fmt: skip  # pragma: no cover - compiled
+    """Make a trajectory for each row of ``random``, from ``u`` on, which is changed.
+
+    A row holds momenta and two uniform numbers, for the length and for what is accepted; what is
+    ``kept`` of it are the posterior's coordinates ``x``, ``u``, the ``gradient`` by it, and
+    statistics. The first of all steps goes nowhere, to evaluate the density there.
+    """
+    n_dim, n_sd = len(u), len(log_unit)
     value = 0.0
-    for i in range(n):
-        x[i] = u[i]
-        turn[i] = 1.0
-    for i in range(n_sd):
-        size = max(abs(u[i]), _TINY)
-        less = np.exp(-2.0 * size)
-        x[i] = log_unit[i] + size + np.log(0.5 - 0.5 * less)
-        turn[i] = (1.0 - less) / (1.0 + less)
-        # The change of volume is the product of their inverses; one logarithm for many.
-        tangents *= turn[i]
-        if tangents < 1e-200:
-            value -= np.log(tangents)
-            tangents = 1.0
-        if u[i] < 0.0:
-            turn[i] = -turn[i]
-    for c in range(paired):
-        if u[2 * c] * u[2 * c + 1] < 0.0:
-            x[n_sd + c] = -x[n_sd + c]
-            turn[n_sd + c] = -1.0
-    density, gradient = log_posterior(x, *arguments)
-    value += density - np.log(tangents)
-    for i in range(n):
-        gradient[i] /= turn[i]
-    for i in range(n_sd):
-        # d log|coth u| / du = tanh u − coth u.
-        gradient[i] += turn[i] - 1.0 / turn[i]
-    return x, value, gradient
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _run(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    u, scale, step_size, adapting, momenta, uniforms, log_unit, paired, arguments,
-    out, moved, slopes, stats,
-):  # fmt: skip
-    """Make as many trajectories as there are ``momenta``, from ``u`` on, which is changed."""
-    n, n_dim = momenta.shape
-    x, value, gradient = _density(u, log_unit, paired, arguments)
-    at, momentum = np.empty(n_dim), np.empty(n_dim)
-    for it in range(n):
-        step = np.exp(step_size[0] if adapting else step_size[1])
-        varied = 1.0 - _VARIED + 2.0 * _VARIED * uniforms[it, 0]
-        # A first step that is far too long makes the next ones far too short.
-        n_steps = min(max(int(_PATH / step * varied + 0.5), 1), 64)
+    for it in range(-1, len(random)):
+        step, n_steps = 0.0, 1
+        if it >= 0:
+            step = math.exp(step_size[0] if adapting else step_size[1])
+            varied = 1.0 - _VARIED + 2.0 * _VARIED * random[it, n_dim]
+            # A first step that is far too long makes the next ones far too short.
+            n_steps = min(max(int(_PATH / step * varied + 0.5), 1), 64)
         energy = -value
         for i in range(n_dim):
             at[i] = u[i]
-            momentum[i] = momenta[it, i]
+            momentum[i] = random[it, i] if it >= 0 else 0.0
             energy += 0.5 * momentum[i] ** 2
             momentum[i] += 0.5 * step * scale[i] * gradient[i]
-        error = 0.0
+        error, new_value = 0.0, 0.0
         for leap in range(n_steps):
             for i in range(n_dim):
                 at[i] += step * scale[i] * momentum[i]
-            new_x, new_value, new_gradient = _density(at, log_unit, paired, arguments)
+            # An SD is unit · abs(sinh u), whose logarithm's slope by u is 1 / tanh u.
+            new_value = 0.0
+            for i in range(n_dim):
+                new_x[i] = at[i]
+                if i < n_sd:
+                    size = max(abs(at[i]), _TINY)
+                    less = math.exp(-2.0 * size)
+                    new_x[i] = log_unit[i] + size + math.log(0.5 - 0.5 * less)
+                    new_value -= math.log((1.0 - less) / (1.0 + less))
+            for c in range(paired):
+                if at[2 * c] * at[2 * c + 1] < 0.0:
+                    new_x[n_sd + c] = -new_x[n_sd + c]
+            new_value += log_posterior(new_x, new_gradient, recipe, weights, ints, floats, work)
+            for i in range(n_sd):
+                turn = math.tanh(max(abs(at[i]), _TINY))
+                # d log|coth u| / du = tanh u − coth u.
+                new_gradient[i] = (new_gradient[i] - 1.0) / turn + turn
+                if at[i] < 0.0:
+                    new_gradient[i] = -new_gradient[i]
+            for c in range(paired):
+                if at[2 * c] * at[2 * c + 1] < 0.0:
+                    new_gradient[n_sd + c] = -new_gradient[n_sd + c]
             share = 0.5 if leap == n_steps - 1 else 1.0
             error = -new_value - energy
             for i in range(n_dim):
@@ -234,20 +245,25 @@ def _run(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
             if not np.isfinite(error):
                 break
         diverging = not error < 1000.0
-        accept = 0.0 if diverging else np.exp(min(0.0, -error))
-        if uniforms[it, 1] < accept:
-            x, value, gradient = new_x, new_value, new_gradient
+        accept = 0.0 if diverging else math.exp(min(0.0, -error))
+        if it < 0 or random[it, n_dim + 1] < accept:
+            value = new_value
             for i in range(n_dim):
-                u[i] = at[i]
+                u[i], x[i], gradient[i] = at[i], new_x[i], new_gradient[i]
+        if it < 0:
+            continue
         for i in range(n_dim):
-            out[it, i], moved[it, i], slopes[it, i] = x[i], u[i], gradient[i]
-        stats[it, 0], stats[it, 1], stats[it, 2] = diverging, accept, n_steps
-        stats[it, 3], stats[it, 4], stats[it, 5], stats[it, 6] = energy, error, step, value
+            kept[it, i], kept[it, n_dim + i], kept[it, 2 * n_dim + i] = x[i], u[i], gradient[i]
+        i = 3 * n_dim
+        kept[it, i], kept[it, i + 1], kept[it, i + 2] = diverging, accept, n_steps
+        kept[it, i + 3], kept[it, i + 4], kept[it, i + 5] = energy, error, step
+        kept[it, i + 6] = value
         if adapting:
             step_size[3] += 1.0
             eta = 1.0 / (step_size[3] + 10.0)
             step_size[2] += eta * (_TARGET_ACCEPTANCE - accept - step_size[2])
-            log_step = step_size[4] - np.sqrt(step_size[3]) / 0.05 * step_size[2]
+            log_step = step_size[4] - math.sqrt(step_size[3]) / 0.05 * step_size[2]
             # Steps as long as the posterior is wide are none that a few successes make good.
             step_size[0] = min(log_step, 0.0)
             step_size[1] += step_size[3] ** -0.75 * (step_size[0] - step_size[1])
+    return value

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
@@ -291,7 +291,7 @@ class Sampler:
 
     def _target(self, state: Any) -> Posterior:
         scatter = make_scatter(self.crossing, state.tables, self.strata)
-        return replace(self.posterior, packed=replace(self.posterior.packed, scatter=scatter))
+        return self.posterior.with_scatter(scatter)
 
     def impute(self, state: Any, x: Array, rng: np.random.Generator) -> tuple[Array, Posterior]:
         """Step 1: the missing cells given the variances; returns the variances and their density.

@@ -27,9 +27,10 @@ Array = NDArray[np.float64]
 _DOUBLES = types.CPointer(types.double)
 _LOGP = types.int64(types.uint64, _DOUBLES, _DOUBLES, _DOUBLES, types.voidptr)
 _EXPAND = types.int64(types.uint64, types.uint64, _DOUBLES, _DOUBLES, types.voidptr)
-# What stands at the head of the data: total length, then where each array begins, then numbers.
-_N_ARRAYS = 12
-_HEAD = 2 + _N_ARRAYS + 5
+# What stands at the head of the data: total length, where each array begins, and its end, and how
+# many numbers the kernel works in.
+_N_ARRAYS = 6
+_HEAD = 3 + _N_ARRAYS
 
 
 def native_model(
@@ -79,27 +80,20 @@ def native_model(
 
 def _flattened(posterior: Posterior, mode: Array | None, axes: Array | None) -> NDArray[np.int64]:
     """Put all data into one block: whole numbers as they are, other numbers by their bits."""
-    p, n = posterior.packed, posterior.n_dim
-    arrays = [
-        posterior.scales, posterior.codes, posterior.contrasts, p.layout, p.counts, p.indices,
-        p.entries, p.constant, p.df, p.scatter,
-        np.zeros(0) if mode is None else mode, np.zeros(0) if axes is None else axes,
-    ]  # fmt: skip
-    flat = [np.ascontiguousarray(array).ravel() for array in arrays]
+    nothing = np.zeros(0)
+    moved = [nothing if array is None else array for array in (mode, axes)]
+    flat = [np.ascontiguousarray(array).ravel() for array in (*posterior.arguments, *moved)]
     bits = [part if part.dtype == np.int64 else part.astype(float).view(np.int64) for part in flat]
     begins = _HEAD + np.cumsum([0, *(len(part) for part in bits)])
-    numbers = np.array([posterior.eta, posterior.spread_scale]).view(np.int64)
-    head = [begins[-1], *begins, posterior.n_framings, posterior.contrasts.shape[1], n]
-    return np.concatenate([np.array(head, dtype=np.int64), numbers, *bits])
+    head = [begins[-1], *begins, len(posterior.room())]
+    return np.concatenate([np.array(head, dtype=np.int64), *bits])
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True)
 def _evaluate(x, ints, floats):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Log-density and gradient at the sampler's ``x``, by the data of :func:`_flattened`."""
-    begins = ints[1 : 2 + _N_ARRAYS]
-    n_framings, n_contrasts, n = ints[2 + _N_ARRAYS], ints[3 + _N_ARRAYS], ints[4 + _N_ARRAYS]
-    eta, spread_scale = floats[5 + _N_ARRAYS], floats[6 + _N_ARRAYS]
-    mode, axes = floats[begins[10] : begins[11]], floats[begins[11] : begins[12]]
+    n, begins = len(x), ints[1 : 2 + _N_ARRAYS]
+    mode, axes = floats[begins[4] : begins[5]], floats[begins[5] : begins[6]]
     point = x
     if len(mode):
         point = np.empty(n)
@@ -107,23 +101,15 @@ def _evaluate(x, ints, floats):  # type: ignore[no-untyped-def]  # pragma: no co
             point[i] = mode[i]
             for j in range(n):
                 point[i] += axes[i * n + j] * x[j]
-    contrasts = floats[begins[2] : begins[3]]
-    n_kinds = len(contrasts) // n_contrasts if n_contrasts else 1
-    value, gradient = log_posterior(
+    gradient = np.empty(n)
+    value = log_posterior(
         point,
-        floats[begins[0] : begins[1]],
-        eta,
-        spread_scale,
-        ints[begins[1] : begins[2]].reshape(-1, 3),
-        contrasts.reshape(n_kinds, n_contrasts),
-        n_framings,
-        ints[begins[3] : begins[4]],
-        ints[begins[4] : begins[5]],
-        ints[begins[5] : begins[6]],
-        floats[begins[6] : begins[7]],
-        floats[begins[7] : begins[8]],
-        floats[begins[8] : begins[9]],
-        floats[begins[9] : begins[10]],
+        gradient,
+        ints[begins[0] : begins[1]],
+        floats[begins[1] : begins[2]],
+        ints[begins[2] : begins[3]],
+        floats[begins[3] : begins[4]],
+        np.empty(ints[2 + _N_ARRAYS]),
     )
     if len(mode):
         along = np.zeros(n)

@@ -21,9 +21,12 @@ __all__ = ["build_model"]
 
 
 class _CollapsedLogLikelihood(Op):
-    """The density for PyTensor: ``(v, *arrays of the packed strata) -> (value, gradient)``."""
+    """The density for PyTensor: ``(v, *numbers of the packed strata) -> (value, gradient)``."""
 
-    __props__ = ()
+    __props__ = ("n_work",)
+
+    def __init__(self, n_work: int) -> None:
+        self.n_work = n_work
 
     def make_node(self, *inputs: Any) -> Apply[Any]:
         """Check the inputs and name the outputs."""
@@ -32,7 +35,9 @@ class _CollapsedLogLikelihood(Op):
 
     def perform(self, node: Any, inputs: Any, output_storage: Any) -> None:
         """Compute both outputs in Python."""
-        value, gradient = log_likelihood(*inputs)
+        v, ints, floats = inputs
+        gradient = np.empty_like(v)
+        value = log_likelihood(v, gradient, ints, floats, np.empty(self.n_work))
         output_storage[0][0] = np.asarray(value)
         output_storage[1][0] = gradient
 
@@ -54,9 +59,12 @@ class _CollapsedLogLikelihood(Op):
 def _funcify(op: _CollapsedLogLikelihood, **_: Any) -> Any:
     from pytensor.link.numba.dispatch import basic
 
+    n_work = op.n_work
+
     @basic.numba_njit
-    def collapsed(v, layout, counts, indices, entries, constant, df, scatter):  # type: ignore[no-untyped-def]
-        value, gradient = log_likelihood(v, layout, counts, indices, entries, constant, df, scatter)
+    def collapsed(v, ints, floats):  # type: ignore[no-untyped-def]
+        gradient = np.empty(len(v))
+        value = log_likelihood(v, gradient, ints, floats, np.empty(n_work))
         return np.asarray(value), gradient
 
     return collapsed
@@ -103,6 +111,8 @@ def build_model(
             logs = (shift[:, None, :] * contrasts).sum(axis=-1)
             spread = pm.Deterministic("spread", pt.exp(logs), dims=("level", "kind"))
             v = pt.set_subtensor(v[scaled], v[scaled] * spread.ravel()[entry[scaled]] ** 2)
-        outputs = _CollapsedLogLikelihood().make_node(v, *packed.arrays).outputs
+        outputs = (
+            _CollapsedLogLikelihood(packed.n_work).make_node(v, packed.ints, packed.floats).outputs
+        )
         pm.Potential("collapsed", outputs[0])
     return model

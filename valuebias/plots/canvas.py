@@ -120,7 +120,7 @@ def drawn(width: float, height: float) -> Iterator[Figure]:
     with styled():
         figure = blank_figure(width, height)
         yield figure
-        figure.draw_without_rendering()
+        figure.get_layout_engine().execute(figure)
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:

@@ -231,6 +231,25 @@ class Posterior(Questions):
         bases one in six words with a ``p_direction`` of .975 had the wrong sign; hence .995.
         """
         check_prob(prob)
+        # A view shares what is computed with what it is a view of.
+        asked = repr((self.focus, pair, by, at, prob))
+        if asked not in self._words:
+            self._words[asked] = self._compare_words(pair, by, at, prob)
+        return self._words[asked].copy()
+
+    @cached_property
+    def _words(self) -> dict[str, pd.DataFrame]:
+        """Tables of words by what was asked: draws of thousands take time and memory."""
+        return {}
+
+    def _compare_words(
+        self,
+        pair: tuple[str, str] | None,
+        by: str | Sequence[str] | None,
+        at: Mapping[str, Any] | None,
+        prob: float,
+    ) -> pd.DataFrame:
+        """Compute what :meth:`words` gives."""
         view = self
         if pair is not None or by is not None or at is not None:
             view = self.focused(pair=pair, by=by, at=at)
@@ -242,19 +261,17 @@ class Posterior(Questions):
             )
         # Without replication, a model's own effect is part of the difference of its family.
         replicated = "model_word" in self.problem.components.names
-        drawn = [view.words_of(row.row) for row in rows]
-        parts = [
-            self._word_table(draws, row, prob, replicated)
-            for draws, row in zip(drawn, rows, strict=True)
-        ]
+        parts = []
+        for row in rows:
+            draws = view.words_of(row.row)
+            parts.append(self._word_table(draws, row, prob, replicated))
         table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
-        table.attrs |= {"draws": len(drawn[0]), "pair": (rows[0].first, rows[0].second)}
+        table.attrs |= {"draws": len(draws), "pair": (rows[0].first, rows[0].second)}
         return table
 
     def _word_table(self, draws: Array, row: Row, prob: float, replicated: bool) -> pd.DataFrame:
         """Summarise the differences of a row by word."""
-        lower, upper = np.quantile(draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
-        positive = (draws > 0).mean(axis=0)
+        mean, sd, lower, upper, positive = _by_word(draws, prob)
         member = member_table(self.data).astype(bool)
         table = pd.DataFrame(
             {
@@ -262,8 +279,8 @@ class Posterior(Questions):
                 "categories": [", ".join(member.columns[r]) for r in member.to_numpy()],
                 "name": f"{row.first} − {row.second}",
                 **({"at": row.at} if row.at else {}),
-                "mean": draws.mean(axis=0),
-                "sd": draws.std(axis=0, ddof=1),
+                "mean": mean,
+                "sd": sd,
                 "lower": lower,
                 "upper": upper,
                 "p_direction": np.maximum(positive, 1 - positive),
@@ -707,18 +724,30 @@ class Posterior(Questions):
 
         For an incomplete crossing its likelihood is of the average completion.
         """
-        from dataclasses import replace
-
         from valuebias.analysis.sampling.pymc_model import build_model
 
         self.require_gaussian("fit.model, the PyMC model,")
 
         packed = self.problem.packed
         if "completion" in self.tree.children:
-            packed = replace(packed, scatter=self.tree["completion"]["scatter"].to_numpy())
+            packed = packed.with_scatter(self.tree["completion"]["scatter"].to_numpy())
         return build_model(self.problem.crossing, self.problem.components, self.prior, packed)
 
 
 def _check_draws(draws: int) -> None:
     if not isinstance(draws, int | np.integer) or draws < 1:
         raise ValueBiasError(f"draws must be a whole number of 1 or more, found {draws!r}.")
+
+
+def _by_word(draws: Array, prob: float) -> Array:
+    """Mean, SD, interval and share above zero of draws (draw, word); some words at a time.
+
+    Quantiles sort a copy, and draws of thousands of words are most of a fit's memory.
+    """
+    parts = []
+    for start in range(0, draws.shape[1], 256):
+        some = draws[:, start : start + 256]
+        ends = np.quantile(some, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
+        above = (some > 0).mean(axis=0)
+        parts.append(np.stack([some.mean(axis=0), some.std(axis=0, ddof=1), *ends, above]))
+    return np.concatenate(parts, axis=1)

@@ -149,14 +149,17 @@ def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> Markup
 def _svg(picture: Picture) -> Markup:
     """Draw a figure as part of a page, in the page's colours."""
     import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    buffer = io.StringIO()
-    # It is laid out already, which takes longer than to draw it.
-    picture.figure.set_layout_engine("none")
+    buffer, figure = io.StringIO(), picture.figure
+    # It is laid out already, which takes longer than to draw it. ``savefig`` would still go over
+    # all of it once more to find out how large it is.
+    figure.set_layout_engine("none")
+    for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+        patch.set(facecolor="none", edgecolor="none")
+    figure.set_dpi(130)
     with styled(), mpl.rc_context({"svg.hashsalt": picture.name}):
-        picture.figure.savefig(
-            buffer, format="svg", transparent=True, metadata=_NO_METADATA, dpi=130
-        )
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=_NO_METADATA)
     drawn = buffer.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)

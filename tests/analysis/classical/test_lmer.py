@@ -22,7 +22,6 @@ from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.estimands.effects import component_covariances, draw_effects, make_margins
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.sampling.density import log_likelihood
 
 Array = np.ndarray
 ORACLES = Path(__file__).parents[2] / "oracles"
@@ -144,8 +143,7 @@ def test_drawn_coefficients_have_lme4s_standard_errors(oracle, problem: Problem)
 
 
 def likelihood(problem: Problem, v: Array) -> tuple[float, Array]:
-    p = problem.packed
-    return log_likelihood(v, *p.arrays)
+    return problem.packed(v)
 
 
 def test_lme4s_maximum_is_where_our_gradient_vanishes(oracle, problem: Problem) -> None:

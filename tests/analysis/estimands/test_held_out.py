@@ -20,7 +20,6 @@ from valuebias.analysis.estimands.precision import Precision, precision_at
 from valuebias.analysis.estimands.rows import headline_combination
 from valuebias.analysis.estimands.weights import category_contrasts
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.sampling.density import log_likelihood
 
 CASES: dict[str, dict] = {
     "no groups": {},
@@ -106,7 +105,7 @@ def test_words_have_the_dense_density_given_the_others(problem: Problem) -> None
 
 def density_of(problem: Problem, theta: Theta) -> float:
     n = problem.crossing.y.size - np.prod(problem.crossing.shape[:2])
-    return log_likelihood(theta.v, *problem.packed.arrays)[0] - 0.5 * n * np.log(2 * np.pi)
+    return problem.packed(theta.v)[0] - 0.5 * n * np.log(2 * np.pi)
 
 
 def test_the_reduced_model_is_the_dense_one_of_what_is_left(problem: Problem) -> None:

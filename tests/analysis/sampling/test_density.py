@@ -22,7 +22,7 @@ from scipy import stats
 
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.sampling.density import Posterior, log_likelihood
+from valuebias.analysis.sampling.density import Posterior
 
 CASES = {
     "two framings, three categories": {},
@@ -80,8 +80,7 @@ def problem(request: pytest.FixtureRequest) -> Problem:
 
 
 def value_and_gradient(problem: Problem, theta: Theta) -> tuple[float, np.ndarray]:
-    p = packed_of(problem)
-    return log_likelihood(theta.v, *p.arrays)
+    return packed_of(problem)(theta.v)
 
 
 def test_it_is_the_dense_normal_up_to_a_constant(problem: Problem) -> None:

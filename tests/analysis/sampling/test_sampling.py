@@ -17,7 +17,7 @@ from dense import GROUPED, make_problem, packed_of, posterior_of
 
 from valuebias.analysis.hierarchical import Problem, Settings, sample
 from valuebias.analysis.sampling import native as of_nutpie
-from valuebias.analysis.sampling.hmc import _density, _Space, sample_hmc
+from valuebias.analysis.sampling.hmc import _Place, _Space, _StepSize, sample_hmc
 from valuebias.analysis.sampling.nuts import VarianceDraws, sample_nuts, sample_pymc, start_point
 from valuebias.analysis.sampling.pymc_model import build_model
 
@@ -49,6 +49,14 @@ def test_pymc_samples_the_same_posterior(sampler: str) -> None:
         assert np.abs(np.log(a.std(axis=0) / b.std(axis=0))).max() < 0.35, name
 
 
+def evaluated(space: _Space, u: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    """Give the posterior's coordinates, the log-density and its gradient, as a chain begins."""
+    place, n = _Place(u.copy(), space.posterior), len(u)
+    random, kept = np.empty((0, n + 2)), np.empty((0, 3 * n + 7))
+    value = space.run(place, np.ones(n), _StepSize(), adapting=False, random=random, kept=kept)
+    return place.arrays[1], value, place.arrays[2]
+
+
 @pytest.mark.parametrize("case", [{}, *GROUPED.values()], ids=str)
 def test_the_sampler_moves_in_the_density_that_is_meant(case: dict[str, object]) -> None:
     # Log-density and gradient at points of any sign against the posterior's own and differences.
@@ -58,7 +66,7 @@ def test_the_sampler_moves_in_the_density_that_is_meant(case: dict[str, object])
     rng = np.random.default_rng(1)
 
     def density(u: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-        return _density(u, *space.arguments, posterior.arguments)
+        return evaluated(space, u)
 
     for _ in range(5):
         u = space.centre + 2 * space.scale * rng.standard_normal(posterior.n_dim)
@@ -75,12 +83,13 @@ def test_the_sampler_moves_in_the_density_that_is_meant(case: dict[str, object])
 def test_the_density_is_smooth_where_a_standard_deviation_passes_zero() -> None:
     posterior = posterior_of(make_problem())
     space = _Space.around_mode(posterior)
-    assert space.arguments[1] > 0  # with a correlation that turns its sign there
+    assert posterior.n_framings == 2
+    assert posterior.n_correlated  # turns its sign there
 
     def at(first: float) -> tuple[float, np.ndarray]:
         u = space.centre.copy()
         u[0] = first
-        _, value, gradient = _density(u, *space.arguments, posterior.arguments)
+        _, value, gradient = evaluated(space, u)
         return value, gradient
 
     values = np.array([at(first)[0] for first in (-2e-4, -1e-4, 0.0, 1e-4, 2e-4)])

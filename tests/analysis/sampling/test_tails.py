@@ -11,7 +11,7 @@ from scipy import stats
 
 from valuebias.analysis.design.noise import LEAST_NU, NU_RATE, NU_SHAPE, Noise
 from valuebias.analysis.hierarchical import Problem
-from valuebias.analysis.sampling.density import Posterior
+from valuebias.analysis.sampling.density import Posterior, pack_strata
 from valuebias.analysis.sampling.robust import RobustSampler
 from valuebias.analysis.sampling.tail_layout import TailDraws
 from valuebias.analysis.sampling.tails import Tails
@@ -24,11 +24,10 @@ def make_sampler(tails: tuple[str, ...], **layout: object) -> tuple[Problem, Rob
     return problem, RobustSampler(problem)
 
 
-def without_scores(posterior: Posterior) -> Posterior:
+def without_scores(sampler: RobustSampler) -> Posterior:
     """Give the density of the prior alone."""
-    packed = posterior.packed
-    nothing = replace(packed, df=0 * packed.df, scatter=0 * packed.scatter)
-    return replace(posterior, packed=nothing)
+    nothing = [replace(s, df=0, scatter=0 * s.scatter) for s in sampler.strata]
+    return replace(sampler.posterior, packed=pack_strata(nothing))
 
 
 def from_prior(posterior: Posterior, rng: np.random.Generator) -> np.ndarray:
@@ -75,7 +74,7 @@ def test_parameters_have_their_posterior_given_the_effects(tails, layout) -> Non
     """Drawn from the prior, and drawn again given effects, they are alike (Geweke 2004)."""
     _, sampler = make_sampler(tails, **layout)
     state, rng = sampler.make_state().tails, np.random.default_rng(3)
-    target = without_scores(sampler.posterior)
+    target = without_scores(sampler)
     fixed = sorted(state.fixed)
     pairs = []
     for _ in range(400):
