@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from valuebias._core.notebooks import as_html
 from valuebias._core.text import visible_lines
 
 __all__ = ["Headline"]
@@ -31,3 +32,7 @@ class Headline:
         return visible_lines(self.text)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Show the text in a notebook."""
+        return as_html(self.text)

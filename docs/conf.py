@@ -47,8 +47,12 @@ nb_execution_excludepatterns = ["studies/base-models.ipynb"]
 
 # The released scores may not be passed on, so what they gave is kept; where they are at hand, the
 # page is run.
-if not os.environ.get("VALUEBIAS_DATA"):
+released = Path(os.environ.get("VALUEBIAS_DATA", ""))
+if not released.name:
     nb_execution_excludepatterns.append("studies/big-two.ipynb")
+# What humans prefer lies in that folder or beside it.
+if not any((folder / "elo").is_dir() for folder in (released, released.parent) if released.name):
+    nb_execution_excludepatterns.append("studies/elo.ipynb")
 
 html_theme = "pydata_sphinx_theme"
 html_title = "valuebias"

@@ -109,6 +109,16 @@ def big2(released_data: Path) -> xr.Dataset:
 
 
 @pytest.fixture(scope="session")
+def elo(released_data: Path) -> xr.Dataset:
+    """Give the scores of things that humans rated: 10 models, 3 prompts, 7,530 things."""
+    if not any((folder / "elo").is_dir() for folder in (released_data, released_data.parent)):
+        pytest.skip("neither VALUEBIAS_DATA nor the folder around it has a folder elo")
+    ds = datasets.load("christian2025-elo")
+    assert isinstance(ds, xr.Dataset)
+    return ds
+
+
+@pytest.fixture(scope="session")
 def simulated() -> xr.Dataset:
     """Give a small complete dataset with a planted family difference of 0.6."""
     return simulate(

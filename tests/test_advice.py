@@ -251,6 +251,8 @@ OTHERS = {
     **dict.fromkeys(("subset", "response", "dim", "data_vars"), "xarray's"),
     "index": "pandas'",
     "sep": "a line of a CSV file",
+    "level": "pandas'",
+    "style": "HTML of notebooks",
     **dict.fromkeys(("pad_token_id", "transformers_weights"), "transformers', in a config.json"),
     **dict.fromkeys(("device", "attention"), "of backends, which are loaded where they run"),
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import tiny_models
+import xarray as xr
 from lexicon_packages import install_made
 
 from valuebias import ValueBiasWarning
@@ -141,6 +142,34 @@ def test_ten_values_in_two_languages_as_the_guide_shows_it(
     assert "(0.5 Universalism + 0.5 Benevolence) over (0.5 Power + 0.5 Achievement)" in said
     guide = (GUIDES / "ten-values.md").read_text(encoding="utf-8")
     assert "```{include} ../../tests/benchmarks/ten_values.md\n```" in guide
+
+
+@pytest.mark.once
+@pytest.mark.released_data
+@pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
+def test_the_study_of_human_ratings_says_what_its_code_gives(
+    elo: xr.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = json.loads((ROOT / "docs" / "studies" / "elo.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, Any] = {}
+    for cell in page["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)  # noqa: S102 - our own page
+    assert names["scores"].equals(elo)
+    mean = names["mean"]
+    models = mean.loc[mean["estimand"] == "model"].set_index("name")
+    assert ((models["lower"] > 0) & (models["upper"] < 0.6)).all()  # all agree, none closely
+    over = names["difference"].set_index("unit")
+    assert over.loc["word", "upper"] < 0  # certain of these models
+    assert over.loc["base", "lower"] < 0 < over.loc["base", "upper"]  # open for others
+    assert over.loc["base", "p.min"] == pytest.approx(0.1)
+    often = names["among"].loc[models.index, "estimate"] > models["estimate"]
+    assert often.sum() > 5
+    assert names["member"].to_numpy().sum() == 38
+    ours, paper = (names[name].contrasts().iloc[0] for name in ("fit", "paper"))
+    assert ours["mean"] > 0 > paper["mean"] > ours["lower"]
+    assert ours["lower"] < 0 < ours["upper"]
+    assert "do not settle the direction" in capsys.readouterr().out
 
 
 def test_the_table_shown_is_the_one_measured() -> None:

@@ -7,10 +7,13 @@ loads none of torch, onnxruntime, pymc or matplotlib. The names and their types 
 
 import lazy_loader as _lazy
 
+from valuebias._core.notebooks import hush_tqdm as _hush_tqdm
 from valuebias._core.telemetry import switch_off as _switch_off
 
-# Before anything that is imported from here on can import what reports on its use.
+# Before anything that is imported from here on can import what reports on its use,
+# or in a notebook asks for widgets.
 _switch_off()
+_hush_tqdm()
 
 __version__ = "0.1.0"
 

@@ -12,6 +12,7 @@ from . import report as report
 from . import reproduction as reproduction
 from . import schema as schema
 from . import scoring as scoring
+from .analysis.agreement import rank_agreement as rank_agreement
 from .analysis.auditing.audit import Audit as Audit
 from .analysis.auditing.audit import audit as audit
 from .analysis.classical.classical import Classical as Classical

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.notebooks import as_html
 from valuebias.analysis.auditing import checks, structure_checks
 from valuebias.analysis.auditing.checks import Data, Finding
 from valuebias.analysis.classical.frames import from_rows
@@ -47,6 +48,12 @@ class Audit:
     """
 
     findings: pd.DataFrame
+
+    def _repr_html_(self) -> str:
+        """Show the findings in a notebook."""
+        if self.findings.empty:
+            return as_html("Nothing found.")
+        return as_html(self.findings, most=30)
 
     @property
     def ok(self) -> bool:

@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias._core.notebooks import as_html
 from valuebias._core.text import visible_lines
 from valuebias.analysis.classical.anova import type_two
 from valuebias.analysis.classical.frames import as_records, as_text, from_rows
@@ -175,6 +176,15 @@ class Classical:
             f"<valuebias.Classical of {models} models of {families} "
             f"famil{'y' if families == 1 else 'ies'}; print it for its tables>\n{self.headline()}"
         )
+
+    def _repr_html_(self) -> str:
+        """Show the headline and both mixed models' contrasts in a notebook."""
+        columns = ["spec", "estimand", "name", "framing", "category", "estimate", "lower", "upper"]
+        table = self.contrasts()
+        first = table[table["framing"] == table["framing"].iloc[0]] if len(table) else table
+        about = repr(self).partition(";")[0].lstrip("<")
+        ranks = "In median ranks; 90% intervals."
+        return as_html(about, str(self.headline()), first[[*columns, "p"]], ranks, *self.messages)
 
     def __str__(self) -> str:
         """Format the analysis as text, in the order of the paper."""

@@ -24,7 +24,7 @@ from valuebias.analysis.design.grouping import known_bases
 from valuebias.schema import model_table
 from valuebias.schema.contract import SIGNS
 
-__all__ = ["bases_of", "family_permutations"]
+__all__ = ["assignments", "bases_of", "family_permutations", "label_test"]
 
 Array = NDArray[np.float64]
 
@@ -105,7 +105,7 @@ def family_permutations(
                 first, second = (_of_units(lean, units) for units in (each.first, each.second))
                 size = (len(first), len(second))
                 if size not in seen:
-                    seen[size] = _assignments(*size, n_permutations, rng)
+                    seen[size] = assignments(*size, n_permutations, rng)
                 rows.append(
                     {
                         "unit": each.unit,
@@ -113,7 +113,7 @@ def family_permutations(
                         "family2": each.families[1],
                         "framing": framing,
                         "category": category,
-                        **_test(first, second, seen[size], each.remark),
+                        **label_test(first, second, seen[size], each.remark),
                     }
                 )
     return from_rows(rows, columns=_COLUMNS), messages
@@ -168,7 +168,7 @@ def _mean(values: Array) -> Array:
     return means
 
 
-def _assignments(
+def assignments(
     n1: int, n2: int, n_permutations: int, rng: np.random.Generator
 ) -> tuple[Array, bool]:
     """Mark the units that have the first family's label, (way, unit); whether these are all."""
@@ -182,8 +182,10 @@ def _assignments(
     return chosen, exact
 
 
-def _test(first: Array, second: Array, ways: tuple[Array, bool], remark: str) -> dict[str, object]:
-    """Return the columns with the result."""
+def label_test(
+    first: Array, second: Array, ways: tuple[Array, bool], remark: str = ""
+) -> dict[str, object]:
+    """Return the columns with the result, of units with one label and units with the other."""
     (chosen, exact), n1, n2 = ways, first.size, second.size
     count = len(chosen)
     counts = {"n1": n1, "n2": n2, "method": "exact" if exact else "sampled"}

@@ -51,7 +51,7 @@ def estimands(
 ) -> list[Estimand]:
     """All estimands, the headline first; ``nu`` as of :class:`Unseen`."""
     rows = focused_rows(crossing, focus)
-    framings = named_framings(crossing.framings)
+    framings = named_framings(crossing.framings, focus.framing)
     first = next(iter(framings))
     out = []
     for categories, weights in category_contrasts(crossing.categories, contrast).items():
@@ -128,12 +128,13 @@ def make_estimands(
     effects: EffectDraws,
     rows: Iterable[Row],
     categories: Mapping[CategoryPair, Array],
+    front: str | None = None,
 ) -> list[Estimand]:
     """Estimands of rows of the design, of models and words like these: by row, then framing."""
     rows, out = list(rows), []
     for pair, weights in categories.items():
         coefficient = effects.coefficient @ crossing.contrast_weights(weights)
-        for framing, sign in named_framings(crossing.framings).items():
+        for framing, sign in named_framings(crossing.framings, front).items():
             by_column = coefficient @ sign
             out += [row.estimand((framing, *pair), by_column @ row.row) for row in rows]
     return out

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.notebooks import as_html
 from valuebias._core.text import visible_lines
 from valuebias.analysis.estimands.convergence import convergence
 
@@ -65,6 +66,10 @@ class Diagnostics:
             *(f"caution: {text}" for text in self.cautions),
         ]
         return visible_lines("\n".join(lines))
+
+    def _repr_html_(self) -> str:
+        """Show the verdict, and what is wrong in a notebook."""
+        return as_html(repr(self).removeprefix("<valuebias.").replace(">", "", 1))
 
 
 def describe_draws(

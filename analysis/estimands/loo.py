@@ -17,6 +17,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias._core.notebooks import as_html
 from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.estimands.smoother import Fields, Smoother
 
@@ -69,6 +70,11 @@ class UnitLOO:
     # of reweighting the draws of the fit, and ``refitted``, true where that was above the limit and
     # the model was fitted without the unit instead.
     table: pd.DataFrame = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        """Show the sum and the units in a notebook."""
+        text = f"elpd {self.elpd:,.1f} (SE {self.se:.1f}), {self.n} units left out by {self.by}"
+        return as_html(text.replace("-", "−"), self.table)
 
     @property
     def unsure(self) -> int:

@@ -40,6 +40,7 @@ class Focus:
     at: Mapping[str, Any] = field(default_factory=dict)  # values that variables are set to
     # Whether the pair is the one with the largest difference, rather than the user's.
     largest: bool = False
+    framing: str | None = None  # of the prompts, where not all count, signed by it
 
     @property
     def first_values(self) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def headline_combination(
     crossing: Crossing, contrast: Contrast | None, focus: Focus = NO_FOCUS
 ) -> Combination:
     """Return the first of :func:`estimands` as weights."""
-    framing = next(iter(named_framings(crossing.framings).values()))
+    framing = next(iter(named_framings(crossing.framings, focus.framing).values()))
     category = next(iter(category_contrasts(crossing.categories, contrast).values()))
     return Combination(
         focused_rows(crossing, focus)[0].row, framing, crossing.contrast_weights(category)

@@ -129,14 +129,17 @@ def framing_contrasts(framings: tuple[str, ...]) -> dict[str, Array]:
     return out
 
 
-def named_framings(framings: tuple[str, ...]) -> dict[str, Array]:
+def named_framings(framings: tuple[str, ...], first: str | None = None) -> dict[str, Array]:
     """Weights on the framings as estimands are named, the headline's first.
 
     Of prompts of one framing nothing is signed by framing: the lean under positive prompts is that,
     and under negative ones what is liked has the sign turned; under neutral ones it is just that.
+    Of two framings one may be asked to come first, negative prompts likewise with the sign turned.
     """
     known = framing_contrasts(framings)
     if len(framings) == 2:
-        return known
+        if first == "negative":
+            return {TURNED: -known["negative"], **known}
+        return {first: known[first], **known} if first in known else known
     only = {framings[0]: known[framings[0]]}
     return {TURNED: known["signed"], **only} if SIGNS.get(framings[0]) == -1 else only

@@ -5,14 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import re
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
+from valuebias import datasets
 from valuebias._core.fetch import Source, fetch, registry, released
+from valuebias._core.provenance import sha256
 from valuebias.errors import ValueBiasError
 
 BODY = b"category,word\nx,win\n"
@@ -61,6 +65,39 @@ def test_a_file_is_downloaded_once_and_then_kept(server: str, cache: Path, tmp_p
     (tmp_path / "www" / "list.csv").unlink()
     assert fetch(source(server)) == path
     assert names(cache) == ["corpora/list.csv"]
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["data/list.csv", "data/corpora/the list.csv", "data/the list.csv", "corpora/list.csv",
+     "corpora/the list.csv"],
+)  # fmt: skip
+def test_a_file_may_lie_elsewhere_in_the_data_folder_or_beside_it(
+    place: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(BODY)
+    monkeypatch.setenv("VALUEBIAS_DATA", str(tmp_path / "data"))
+    asked = Source("corpora/list.csv", "http://127.0.0.1:9/the%20list.csv", HASH, len(BODY))
+    assert fetch(asked) == path
+    # Another file of that name there is none of ours, and no reason to fail.
+    path.write_bytes(BODY + b"x")
+    with pytest.raises(ValueBiasError, match="cannot be downloaded"):
+        fetch(asked)
+    # Nor is one of which nobody knows what it should be.
+    path.write_bytes(BODY)
+    with pytest.raises(ValueBiasError, match="cannot be downloaded"):
+        fetch(Source("corpora/list.csv", asked.url, None, None))
+    assert not list(cache.rglob("*.csv"))
+
+
+def test_an_address_is_quoted_and_may_be_of_another_repository() -> None:
+    file = released("elo/prefer.csv")
+    assert " " not in file.url
+    assert file.url.endswith("that%20humans%20most%20prefer.csv")
+    assert "/brchristian/reward_model_optimal_pessimal_tokens/" in file.url
 
 
 def test_a_file_in_the_data_folder_goes_first(
@@ -135,16 +172,33 @@ def test_a_data_folder_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) ->
 def test_every_address_is_fixed_to_a_commit() -> None:
     for local in registry()["files"]:
         file = released(local)
-        assert "/5d8d2e9d879bf0060c791b11300f0efda42c9bcf/data/" in file.url
+        commit = "e82618bb58d9" if local.startswith("elo/") else "5d8d2e9d879b"
+        assert re.search(f"/{commit}[0-9a-f]{{28}}/data/", file.url)
         assert file.url.startswith("https://raw.githubusercontent.com/brchristian/")
         assert (file.sha256 is None) == local.startswith("reward_scores_mfd2/")
 
 
 @pytest.mark.released_data
 def test_the_manifest_has_the_hashes_of_the_released_files(released_data: Path) -> None:
-    lines = (released_data / "SHA256SUMS").read_text().splitlines()
-    theirs = {name.removeprefix("./"): digest for digest, name in (line.split() for line in lines)}
+    theirs = sums(released_data)
     for local, entry in registry()["files"].items():
-        if "sha256" in entry:
+        if "sha256" in entry and not local.startswith("elo/"):
             assert theirs[local] == entry["sha256"]
             assert (released_data / local).stat().st_size == entry["size"]
+
+
+@pytest.mark.released_data
+def test_the_manifest_has_the_hashes_of_the_human_ratings(
+    elo: xr.Dataset, released_data: Path
+) -> None:
+    folder = next(f / "elo" for f in (released_data, released_data.parent) if (f / "elo").is_dir())
+    theirs = sums(folder) if (folder / "SHA256SUMS").is_file() else {}
+    for local in datasets.info("christian2025-elo").files:
+        entry, path = registry()["files"][local], folder / Path(local).name
+        assert theirs.get(path.name, sha256(path)) == entry["sha256"]
+        assert path.stat().st_size == entry["size"]
+
+
+def sums(folder: Path) -> dict[str, str]:
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    return {name.removeprefix("./"): digest for digest, name in (line.split() for line in lines)}

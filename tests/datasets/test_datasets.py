@@ -13,10 +13,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+import valuebias
 import valuebias.data
 from valuebias import datasets
 from valuebias._core.provenance import sha256
 from valuebias.ablation import synthetic_preferences
+from valuebias.datasets.elo import read_elo
 from valuebias.datasets.released import read_training
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import lexicon
@@ -128,6 +130,62 @@ def test_big2_is_complete_and_classified(big2: xr.Dataset) -> None:
     assert record["lexicon"]["name"] == "big2-nouns"
     assert record["dataset"]["name"] == "christian2026-big2"
     assert len(record["files"]) == 10
+
+
+# --- christian2025-elo -----------------------------------------------------------------------
+
+
+@pytest.mark.released_data
+def test_elo_is_complete_and_has_the_human_ratings(elo: xr.Dataset) -> None:
+    validate(elo)
+    assert dict(elo.sizes) == {"model": 10, "prompt": 3, "response": 7530, "category": 0}
+    assert not elo["score"].isnull().any()
+    assert pd.Series(elo["family"].values).value_counts().to_dict() == {"Llama": 6, "Gemma": 4}
+    assert len(set(elo["base"].values)) == 5
+    assert all(text.endswith("?") for text in elo["text"].values.tolist())
+    assert set(elo["framing"].values) == {"positive"}
+    assert {"Universe", "0", "1", "The Holocaust", "Orange (colour)"} <= set(elo["response"].values)
+    assert sorted(elo["elo_rank"].values) == list(range(1, 7531))
+    in_order = elo.sortby("elo_rank")["elo_score"].values
+    assert (np.diff(in_order) <= 0).all()
+    assert elo["elo_matches"].values.min() == 6
+    at = {"model": "nicolinho/QRM-Gemma-2-27B", "prompt": "prefer", "response": "Water"}
+    assert float(elo["score"].sel(at)) == np.float32(1.0182547569274902)
+    known = json.loads(elo.attrs["provenance"])
+    assert known["dataset"]["licence"] == "MIT"
+    assert len(known["files"]) == 3
+
+
+@pytest.mark.released_data
+def test_elo_and_big2_are_of_the_same_models(elo: xr.Dataset, big2: xr.Dataset) -> None:
+    columns = ["nickname", "family", "base", "stage", "n_params"]
+    tables = [valuebias.schema.model_table(ds)[columns].sort_index() for ds in (elo, big2)]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_elo_is_read_cell_by_cell_and_files_must_agree(tmp_path: Path) -> None:
+    header = "elo_rank,elo_score,name,elo_matches,nicolinho/QRM-Gemma-2-27B\n"
+    rows = ['1,1669,"Yes, and",9,2.5', "2,1500,nan,8,-1", "3,900,1,7,0.25", "4,800,None,6,1e-3"]
+    one, two = tmp_path / "a.csv", tmp_path / "b.csv"
+    texts = {"a": "Best?", "b": "Better?"}
+    for path in (one, two):
+        path.write_text(header + "\n".join(rows) + "\n")
+    ds = read_elo([one, two], texts)
+    assert ds["response"].values.tolist() == ["Yes, and", "nan", "1", "None"]
+    assert ds["elo_score"].values.tolist() == [1669.0, 1500.0, 900.0, 800.0]
+    assert ds["text"].values.tolist() == ["Best?", "Better?"]
+    for text, said in (
+        (header.replace("elo_score", "elo") + "\n".join(rows), "no column 'elo_score'"),
+        (header.replace("nicolinho", "x") + "\n".join(rows), "has the columns"),
+        (header + "\n".join(rows[::-1]), "other things or other human ratings"),
+        (header + "\n".join(rows).replace("0.25", "much"), "a cell that is no number"),
+    ):
+        two.write_text(text)
+        with pytest.raises(ValueBiasError, match=said):
+            read_elo([one, two], texts)
+    one.write_text(header.replace("nicolinho", "x") + "\n".join(rows))
+    with pytest.raises(ValueBiasError, match="none of the models"):
+        read_elo([one], {"a": "Best?"})
 
 
 # --- christian2026-training ------------------------------------------------------------------

@@ -95,9 +95,10 @@ def test_the_rule_is_judged_on_the_registered_question(scores: xr.Dataset, tmp_p
     views = {
         "Alder − Birch instead of Birch − Alder": fit.focused(pair=("Alder", "Birch")),
         "communion − agency instead of": fit.focused(contrast=("communion", "agency")),
+        "positive prompts instead of all": fit.focused(framing="positive"),
     }
     for departs, view in views.items():
-        assert view.contrasts().loc[0, "mean"] > 0
+        assert (view.contrasts().loc[0, "mean"] > 0) == ("prompts" not in departs)
         assert as_registered in str(view.headline())
         assert departs in describe_registration(view)
         assert "It keeps to that" not in describe_registration(view)

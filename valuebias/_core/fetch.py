@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from valuebias._core.atomic import atomic_path
 from valuebias._core.provenance import sha256
@@ -57,7 +58,7 @@ def released(local: str) -> Source:
     5853
     """
     entry = registry()["files"][local]
-    url = f"{registry()['address']}/{entry['path']}"
+    url = f"{entry.get('address', registry()['address'])}/{quote(entry['path'])}"
     return Source(local, url, entry.get("sha256"), entry.get("size"))
 
 
@@ -73,8 +74,11 @@ def fetch(file: Source) -> Path:
 
     Notes
     -----
-    The folder that the environment variable VALUEBIAS_DATA names is looked in first. Nothing is
-    written there. The hash is checked on every call, wherever the file lies.
+    The folder that the environment variable VALUEBIAS_DATA names is looked in first, and nothing is
+    written there: for the file where it belongs (``elo/prefer.csv``), else, where its hash is
+    known, for a file of that hash in the folder itself or where it would belong beside the folder,
+    under its own name or that of its address. The hash is checked on every call, wherever the file
+    lies.
     """
     given = os.environ.get("VALUEBIAS_DATA")
     if given:
@@ -86,10 +90,20 @@ def fetch(file: Source) -> Path:
         path = Path(given) / file.local
         if path.is_file():
             return _checked(path, file.sha256)
+        for path in _elsewhere(Path(given), file):
+            if path.is_file() and sha256(path) == file.sha256:
+                return path
     path = cache_folder() / file.local
     if not path.is_file():
         _download(file, path)
     return _checked(path, _expected(file, path))
+
+
+def _elsewhere(folder: Path, file: Source) -> list[Path]:
+    """Name the further places in a folder and beside it where a file may lie."""
+    local, published = Path(file.local), unquote(file.url.rpartition("/")[2])
+    places = (folder / local.parent, folder, folder.resolve().parent / local.parent)
+    return [place / name for place in places for name in (local.name, published)]
 
 
 def _checked(path: Path, expected: str | None) -> Path:

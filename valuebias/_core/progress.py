@@ -1,25 +1,50 @@
-"""Progress bars on standard error."""
+"""Progress bars: on standard error in a terminal, a line of the output in a notebook."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
+from valuebias._core.notebooks import NotebookBar, in_notebook
 from valuebias._core.text import visible
 
-if TYPE_CHECKING:
-    from rich.console import Console
+__all__ = ["live_bar", "progress_bar"]
 
-__all__ = ["progress_bar", "seen_console"]
+_OWN = {"bar": "BarColumn", "elapsed": "TimeElapsedColumn", "remaining": "TimeRemainingColumn"}
 
 
-def seen_console() -> Console | None:
-    """Return standard error where someone sees it change: in a terminal or a notebook."""
+@contextmanager
+def live_bar(*columns: str, shown: bool) -> Iterator[Any]:
+    """Open a bar, rich's or one with its ``add_task`` and ``update``; None where nobody sees it.
+
+    Columns are texts with fields in braces, and of rich's own those that :data:`_OWN` names.
+    """
+    if not shown:
+        yield None
+        return
+    if in_notebook():
+        bar = NotebookBar()
+        try:
+            yield bar
+        finally:
+            bar.close()
+        return
+    import rich.progress
     from rich.console import Console
 
     console = Console(stderr=True)
-    return console if console.is_terminal or console.is_jupyter else None
+    if not console.is_terminal:
+        yield None
+        return
+    made = [
+        getattr(rich.progress, _OWN[one])()
+        if one in _OWN
+        else rich.progress.TextColumn(one, markup=False)
+        for one in columns
+    ]
+    with rich.progress.Progress(*made, console=console, transient=True) as progress:
+        yield progress
 
 
 @contextmanager
@@ -28,26 +53,11 @@ def progress_bar(noun: str, *, shown: bool) -> Iterator[Callable[[int, int], Non
 
     Nothing is written where standard error is neither a terminal nor a notebook.
     """
-    console = seen_console() if shown else None
-    if console is None:
-        yield None
-        return
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
+    columns = ("{task.description}", "bar", "{task.percentage:>3.0f} %", "elapsed", "remaining")
+    with live_bar(*columns, shown=shown) as bar:
+        if bar is None:
+            yield None
+            return
         task = bar.add_task(visible(noun), total=None)
 
         def advance(done: int, total: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from valuebias._core.arrays import Integers
+from valuebias._core.notebooks import as_html
 from valuebias._core.text import visible_lines
 from valuebias.ablation.design import instrument
 from valuebias.backends.packing import pack_rewards
@@ -69,17 +70,24 @@ class StudyPlan:
     table: pd.DataFrame = field(repr=False)
     notes: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        """Write the plan."""
+    def _headline(self) -> str:
         n = len(self.runs)
         total = self.table[["conversations", "tokens", "seconds", "megabytes"]].sum()
-        head = (
+        return (
             f"{n} reward model{'s' * (n != 1)}: {total['conversations']:,.0f} conversations of "
             f"{total['tokens']:,.0f} tokens, {total['seconds'] / 60:.1f} minutes, "
             f"{total['megabytes']:,.0f} MB"
         )
+
+    def __str__(self) -> str:
+        """Write the plan."""
         table = self.table.round({"seconds": 0, "megabytes": 1}).to_string()
-        return visible_lines("\n\n".join([head, table, *self.notes]))
+        return visible_lines("\n\n".join([self._headline(), table, *self.notes]))
+
+    def _repr_html_(self) -> str:
+        """Show the plan in a notebook."""
+        table = self.table.round({"seconds": 0, "megabytes": 1})
+        return as_html(self._headline(), table.reset_index(), *self.notes, most=40)
 
 
 def make_plan(study: Study) -> StudyPlan:

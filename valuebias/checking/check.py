@@ -10,6 +10,7 @@ import pandas as pd
 
 from valuebias._core.atomic import restore
 from valuebias._core.foreign import check_file
+from valuebias._core.notebooks import as_html
 from valuebias._core.opening.formats import check_format
 from valuebias._core.text import visible
 from valuebias.checking.pieces import LEAVES, Findings, is_zarr, look_at_folder, look_at_zarr
@@ -66,6 +67,10 @@ class Check:
     pieces: tuple[Piece, ...]
     unsummed: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        """Show the answer in a notebook."""
+        return as_html(str(self))
 
     @property
     def is_whole(self) -> bool:

@@ -156,6 +156,8 @@ def _settings_of(loaded: Fit | AblationFit) -> dict[str, Any]:
     else:
         fit = loaded
         focus = dict(fit.settings.get("focus") or {})
+        # Another thing than --framing, which leaves prompts out.
+        focus.pop("framing", None)
         if focus.pop("largest", False):
             focus.pop("pair", None)
         known = {**fit.settings, "ablation": False, "prior": fit.prior.to_dict(), **focus}

@@ -1,7 +1,8 @@
-"""Datasets by name: the paper's released ones, a demonstration study, and a simulated one.
+"""Datasets by name: the authors' released ones, a demonstration study, and a simulated one.
 
 Files by others are not bundled. They are looked up in the folder that the environment variable
-VALUEBIAS_DATA names, then in the cache, then on the network, and their hash is checked every time.
+VALUEBIAS_DATA names and beside it, then in the cache, then on the network, and their hash is
+checked every time.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ import xarray as xr
 
 from valuebias._core.checks import check_known
 from valuebias._core.fetch import fetch, registry, released
+from valuebias._core.notebooks import as_html
 from valuebias._core.provenance import record, sha256
 from valuebias._core.tables import parse_csv, read_text
+from valuebias.datasets.elo import read_elo
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments.lexicons import lexicon
 from valuebias.instruments.prompts import prompts
@@ -74,6 +77,12 @@ class Info:
     size: int | None  # their bytes in total; None if unknown before the download
     notes: tuple[str, ...]  # caveats
 
+    def _repr_html_(self) -> str:
+        """Show everything in a notebook."""
+        size = "" if self.size is None else f"{self.size / 1e6:.1f} MB"
+        about = (self.citation, self.licence, " ".join(part for part in (self.url, size) if part))
+        return as_html(f"{self.name}: {self.title}", *(text for text in about if text), *self.notes)
+
 
 def names() -> tuple[str, ...]:
     """Give the names of the datasets.
@@ -86,7 +95,8 @@ def names() -> tuple[str, ...]:
     Examples
     --------
     >>> names()
-    ('christian2026-big2', 'christian2026-mfd2', 'christian2026-training', 'demo', 'simulated')
+    ('christian2025-elo', 'christian2026-big2', 'christian2026-mfd2', 'christian2026-training',
+    'demo', 'simulated')
     """
     return tuple(registry()["datasets"])
 
@@ -134,7 +144,9 @@ def info(name: str) -> Info:
 def load(name: Literal["christian2026-training"]) -> pd.DataFrame: ...
 @overload
 def load(
-    name: Literal["christian2026-big2", "christian2026-mfd2", "demo", "simulated"],
+    name: Literal[
+        "christian2025-elo", "christian2026-big2", "christian2026-mfd2", "demo", "simulated"
+    ],
 ) -> xr.Dataset: ...
 @overload
 def load(name: str) -> xr.Dataset | pd.DataFrame: ...
@@ -147,9 +159,13 @@ def load(name: str) -> xr.Dataset | pd.DataFrame:
         One of :func:`names`. ``"christian2026-big2"``: rewards of ten reward models for 54 prompts
         and 265 words, 263 of them in the lexicon "big2-nouns". ``"christian2026-mfd2"``: the same
         models on the Moral Foundations Dictionary. ``"christian2026-training"``: median ranks of
-        the models that the authors trained. ``"demo"``: rewards of 48 reward models that were
-        trained for this package on two small bases, two synthetic sources of preferences, four
-        numbers of pairs and three seeds. ``"simulated"``: simulated scores of invented models.
+        the models that the authors trained. ``"christian2025-elo"``: rewards of the same ten
+        models for 7,530 things and three prompts, with the ratings that humans gave them as coords
+        on response: ``elo_score`` (a higher one is preferred), ``elo_rank`` (1 = the highest) and
+        ``elo_matches`` (comparisons); see :func:`valuebias.rank_agreement`. ``"demo"``:
+        rewards of 48 reward models that were trained for this package on two small bases, two
+        synthetic sources of preferences, four numbers of pairs and three seeds. ``"simulated"``:
+        simulated scores of invented models.
 
     Returns
     -------
@@ -171,7 +187,12 @@ def load(name: str) -> xr.Dataset | pd.DataFrame:
 
     Notes
     -----
-    Source: Christian et al. (2026), figures 1, 4, A1 and A5.
+    Source: Christian et al. (2026), figures 1, 4, A1 and A5; "christian2025-elo" is of Christian et
+    al. (2025), Reward Model Interpretability via Optimal and Pessimal Tokens.
+
+    Files by others are looked for in the folder that the environment variable VALUEBIAS_DATA names,
+    as :func:`info` lists them, and where they belong beside it, then in the cache, and are
+    downloaded otherwise.
 
     Examples
     --------
@@ -188,6 +209,8 @@ def load(name: str) -> xr.Dataset | pd.DataFrame:
         with _bundled(f"{name}.nc") as file:
             return _with_citation(read(file), name, entry)
     paths = [fetch(released(local)) for local in entry["files"]]
+    if entry["kind"] == "elo":
+        return _with_citation(read_elo(paths, entry["prompts"]), name, entry)
     if entry["kind"] == "training":
         table, faults = read_training(paths)
         for fault in faults:

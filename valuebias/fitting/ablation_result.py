@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from valuebias.fitting.result import Fit, Reported
+from valuebias.fitting.result import Fit
 from valuebias.posterior.ablation.result import AblationPosterior
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 __all__ = ["AblationFit"]
 
 
-class AblationFit(Reported, AblationPosterior):
+class AblationFit(AblationPosterior):
     """A fitted ablation; made by :func:`valuebias.fit_ablation`, not by hand.
 
     Every gap is a difference of two families' leans in units of the outcome, and unless a step is
@@ -66,13 +69,61 @@ class AblationFit(Reported, AblationPosterior):
         fit = None if posterior.fit is None else Fit.of(posterior.fit)
         return cls(posterior.curves, fit=fit, framing=posterior.framing, **posterior._common)
 
-    def plot(self, kind: str = "gaps") -> Figure:
+    def report(
+        self,
+        path: str | PathLike[str],
+        *,
+        framing: str | None = None,
+        progress: bool = True,
+    ) -> Path:
+        """Write a report.
+
+        Parameters
+        ----------
+        path : path
+            ``.html`` (one self-contained file), ``.md``, ``.tex`` (tables), ``.nc`` (the fit
+            itself), or a folder for CSV files. Written whole or not at all.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`at_framing`; the fit's if not given.
+        progress : bool, default True
+            Show a progress bar on standard error.
+
+        Returns
+        -------
+        pathlib.Path
+            The path.
+        """
+        from valuebias import report
+
+        view = self if framing is None else self.at_framing(framing)
+        return report.write_report(view, path, progress=progress)
+
+    def plot(
+        self,
+        kind: str = "gaps",
+        *,
+        pair: tuple[str, str] | None = None,
+        framing: str | None = None,
+        ax: Axes | None = None,
+        figure: Figure | SubFigure | None = None,
+        figsize: tuple[float, float] | None = None,
+    ) -> Figure:
         """Draw a figure.
 
         Parameters
         ----------
         kind : {"gaps", "trajectories", "word_changes"}
             Which, see :mod:`valuebias.plots`.
+        pair : pair of str, optional
+            The two families, or other levels, to compare.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw, in place of a new figure; for one panel.
+        figure : matplotlib.figure.Figure or SubFigure, optional
+            Where to put the panels, in place of a new figure.
+        figsize : pair of float, optional
+            Width and height of a new figure in inches.
 
         Returns
         -------
@@ -81,4 +132,7 @@ class AblationFit(Reported, AblationPosterior):
         """
         from valuebias import plots
 
-        return plots.plot(self, kind)
+        return plots.plot(
+            self, kind, pair=pair, framing=framing, ax=ax, figure=figure,
+            figsize=figsize,
+        )  # fmt: skip

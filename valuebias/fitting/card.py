@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.notebooks import as_html
 from valuebias._core.text import visible_lines
 from valuebias.errors import ValueBiasError, did_you_mean, shown
 from valuebias.fitting.fit import fit as fit_scores
@@ -53,6 +54,11 @@ class Card:
         return visible_lines(alarm + card_answer(self.fit, self.model))
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Show the answer and the leans in a notebook."""
+        table = self.table().rename_axis("lean of").reset_index()
+        return as_html(str(self), table)
 
     def table(self) -> pd.DataFrame:
         """Summarise the lean and what it is compared with.

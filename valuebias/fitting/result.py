@@ -4,46 +4,21 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from valuebias.errors import ValueBiasError
 from valuebias.posterior.posterior import Posterior
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
-    from valuebias.posterior.ablation.result import AblationPosterior
+    from valuebias.analysis.estimands.weights import Contrast
 
-__all__ = ["Fit", "Reported"]
-
-
-class Reported:
-    """What the results of ``fit`` and ``fit_ablation`` share."""
-
-    def report(self, path: str | PathLike[str], *, progress: bool = True) -> Path:
-        """Write a report.
-
-        Parameters
-        ----------
-        path : path
-            ``.html`` (one self-contained file), ``.md``, ``.tex`` (tables), ``.nc`` (the fit
-            itself), or a folder for CSV files. Written whole or not at all.
-        progress : bool, default True
-            Show a progress bar on standard error.
-
-        Returns
-        -------
-        pathlib.Path
-            The path.
-        """
-        from valuebias import report
-
-        return report.write_report(
-            cast("Posterior | AblationPosterior", self), path, progress=progress
-        )
+__all__ = ["Fit"]
 
 
-class Fit(Reported, Posterior):
+class Fit(Posterior):
     """A fitted hierarchical model; made by :func:`valuebias.fit`, not by hand.
 
     Everything of :class:`valuebias.posterior.posterior.Posterior`, plus plots, reports and
@@ -83,7 +58,17 @@ class Fit(Reported, Posterior):
         parts = (posterior.data, posterior.settings, posterior.prior, posterior.tree)
         return cls(*parts, posterior.provenance, vars(posterior).get("problem"))
 
-    def plot(self, kind: str = "forest") -> Figure:
+    def plot(
+        self,
+        kind: str = "forest",
+        *,
+        pair: tuple[str, str] | None = None,
+        framing: str | None = None,
+        contrast: Contrast | None = None,
+        ax: Axes | None = None,
+        figure: Figure | SubFigure | None = None,
+        figsize: tuple[float, float] | None = None,
+    ) -> Figure:
         """Draw a figure.
 
         Parameters
@@ -91,6 +76,18 @@ class Fit(Reported, Posterior):
         kind : str, default "forest"
             One of the kinds of :mod:`valuebias.plots`: forest, families, words, ppc, trace,
             sensitivity, influence, specs.
+        pair : pair of str, optional
+            The two families, or other levels, to compare, as in :meth:`focused`.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of.
+        contrast : pair of str or mapping, optional
+            The two categories to compare.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw, in place of a new figure; for one panel.
+        figure : matplotlib.figure.Figure or SubFigure, optional
+            Where to put the panels, in place of a new figure.
+        figsize : pair of float, optional
+            Width and height of a new figure in inches.
 
         Returns
         -------
@@ -99,7 +96,44 @@ class Fit(Reported, Posterior):
         """
         from valuebias import plots
 
-        return plots.plot(self, kind)
+        return plots.plot(
+            self, kind, pair=pair, framing=framing, contrast=contrast, ax=ax, figure=figure,
+            figsize=figsize,
+        )  # fmt: skip
+
+    def report(
+        self,
+        path: str | PathLike[str],
+        *,
+        pair: tuple[str, str] | None = None,
+        framing: str | None = None,
+        contrast: Contrast | None = None,
+        progress: bool = True,
+    ) -> Path:
+        """Write a report.
+
+        Parameters
+        ----------
+        path : path
+            ``.html`` (one self-contained file), ``.md``, ``.tex`` (tables), ``.nc`` (the fit
+            itself), or a folder for CSV files. Written whole or not at all.
+        pair : pair of str, optional
+            The two families, or other levels, to compare, as in :meth:`focused`.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, likewise.
+        contrast : pair of str or mapping, optional
+            The two categories to compare, likewise.
+        progress : bool, default True
+            Show a progress bar on standard error.
+
+        Returns
+        -------
+        pathlib.Path
+            The path.
+        """
+        from valuebias import report
+
+        return report.write_report(self._asked(pair, framing, contrast), path, progress=progress)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Fit:

@@ -12,10 +12,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from valuebias._core.checks import check_known
+from valuebias._core.notebooks import as_html
+from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError
 from valuebias.instruments.terms import continues, plain
 
 __all__ = ["Lexicon"]
+
+_SUCH_AS = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +84,19 @@ class Lexicon:
         parts = ", ".join(f"{c} {int(self.table[c].astype(bool).sum())}" for c in self.categories)
         weights = " with weights" if self.weighted else ""
         return f"<Lexicon {self.name!r}: {len(self)} words{weights}; {parts}>"
+
+    def _repr_html_(self) -> str:
+        """Show how many words each category has, and some of them in a notebook."""
+        marks = self.table.astype(bool)
+        words = [[str(word) for word in marks.index[marks[c]]] for c in self.categories]
+        table = pd.DataFrame(
+            {
+                "category": [visible(name) for name in self.categories],
+                "words": [len(listed) for listed in words],
+                "such as": [visible(", ".join(listed[:_SUCH_AS])) for listed in words],
+            }
+        )
+        return as_html(repr(self).strip("<>").partition(";")[0], table, self.citation, most=40)
 
     def membership(self, words: Sequence[str], *, ignore_case: bool = False) -> pd.DataFrame:
         """Look up the categories of each word.

@@ -12,6 +12,7 @@ import pandas as pd
 
 from valuebias._core.checks import check_known
 from valuebias._core.frames import as_frame
+from valuebias._core.notebooks import as_html
 from valuebias._core.tables import read_table, read_yaml
 from valuebias.errors import ValueBiasError, did_you_mean, few, shown
 from valuebias.instruments.factorial import (
@@ -67,6 +68,11 @@ class PromptSet:
         counted = [f for f in FRAMINGS if f in counts or (f in SIGNS and NEUTRAL not in counts)]
         parts = ", ".join(f"{int(counts.get(f, 0))} {f}" for f in counted)
         return f"<PromptSet {self.name!r}: {len(self)} prompts, {parts}>"
+
+    def _repr_html_(self) -> str:
+        """Show the first prompts in a notebook."""
+        table = self.table[list(_COLUMNS)].rename_axis("prompt").reset_index()
+        return as_html(repr(self).strip("<>"), table, self.citation, most=6)
 
 
 _SUPERLATIVES = Factorial(

@@ -32,7 +32,7 @@ from valuebias.models.bases import Origin, followed, local_base, warn
 from valuebias.schema import build
 from valuebias.schema.narrowing import narrowed
 
-__all__ = ["read_scores"]
+__all__ = ["bundled_models", "read_scores"]
 
 _PATHS = (str, os.PathLike)
 _COLUMNS = ("family", "stage")
@@ -193,10 +193,15 @@ def read_scores(
     )
 
 
+def bundled_models() -> pd.DataFrame:
+    """Give the table of the ten reward models of the paper."""
+    with resources.as_file(resources.files("valuebias") / "data" / "reward_models.csv") as path:
+        return read_table(path, key="model")
+
+
 def _known_models(models: _Path | pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
     """Join the user's table of models with the bundled one, and name those of the user's."""
-    with resources.as_file(resources.files("valuebias") / "data" / "reward_models.csv") as path:
-        bundled = read_table(path, key="model")
+    bundled = bundled_models()
     if models is None:
         return bundled, []
     if isinstance(models, pd.DataFrame):

@@ -14,6 +14,7 @@ import xarray as xr
 
 from valuebias._core.arrays import Doubles
 from valuebias._core.checks import check_number
+from valuebias._core.notebooks import as_html
 from valuebias._core.progress import progress_bar
 from valuebias.errors import ValueBiasError
 from valuebias.logprobs.injection.report import find_again, interval, recovery
@@ -46,6 +47,10 @@ class Validation:
     """
 
     table: pd.DataFrame = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        """Show the methods, best first in a notebook."""
+        return as_html(self.summary(), most=40)
 
     def summary(self) -> pd.DataFrame:
         """Rank the methods.

@@ -3,97 +3,49 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from valuebias.errors import ValueBiasError
 from valuebias.plots.labels import drawable
+from valuebias.plots.theme import faint, grey, natural_size, paper, points, styled
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
 
 __all__ = [
-    "FAINT",
-    "GREY",
-    "INK",
     "INTERVAL",
-    "PAPER",
+    "NEW",
+    "Place",
     "blank_figure",
-    "colours",
     "drawn",
     "half_eye",
+    "inches",
     "interval",
     "lean_axes",
     "legend",
     "mark",
-    "styled",
     "tidy_axes",
+    "whole",
 ]
 
 Array = NDArray[np.float64]
 
-# The report's style sheet replaces these four by the reader's colours, light or dark.
-INK = "#1b1c20"
-GREY = "#6e7079"
-FAINT = "#d7d8dd"
-PAPER = "#fefefe"
-
-# Okabe & Ito 2008, without black and yellow, which are lost on a dark and on a light ground.
-_PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-
 INTERVAL = 0.9
 """Probability of the intervals in all figures."""
-
-_STYLE: dict[Any, Any] = {
-    "axes.edgecolor": GREY,
-    "axes.facecolor": "none",
-    "axes.labelcolor": INK,
-    "axes.labelsize": 9,
-    "axes.linewidth": 0.7,
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.unicode_minus": True,
-    "figure.dpi": 110,
-    "figure.facecolor": PAPER,
-    "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "savefig.dpi": 200,
-    "svg.fonttype": "path",
-    "text.color": INK,
-    "text.usetex": False,
-    "xtick.color": GREY,
-    "xtick.labelcolor": INK,
-    "xtick.labelsize": 8.5,
-    "ytick.color": GREY,
-    "ytick.labelcolor": INK,
-    "ytick.labelsize": 8.5,
-    "ytick.left": False,
-}
-
-
-@contextmanager
-def styled() -> Iterator[None]:
-    """Draw in the style of the package, whatever the user's settings."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        yield
 
 
 class ShownFigure(Figure):
@@ -102,8 +54,64 @@ class ShownFigure(Figure):
     def _repr_png_(self) -> bytes:
         """Render the figure for IPython."""
         picture = io.BytesIO()
-        self.savefig(picture, format="png", dpi=110)
+        self.savefig(picture, format="png", dpi="figure")
         return picture.getvalue()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to draw: in axes or a figure that are there already, or in a new figure of a size."""
+
+    ax: Axes | None = None
+    figure: Figure | SubFigure | None = None
+    figsize: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Check what a user has given."""
+        given = [name for name in ("ax", "figure", "figsize") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueBiasError(
+                f"{' and '.join(given)} were given; expected one of them: axes or a figure to draw "
+                "in, or the size of a new one."
+            )
+        if self.ax is not None and not isinstance(self.ax, Axes):
+            raise ValueBiasError(
+                f"ax is of type {type(self.ax).__name__}; expected one Axes of matplotlib, such as "
+                "plt.subplots()[1]."
+            )
+        if self.figure is not None and not isinstance(self.figure, Figure | SubFigure):
+            raise ValueBiasError(
+                f"figure is of type {type(self.figure).__name__}; expected a Figure or SubFigure "
+                "of matplotlib."
+            )
+        if self.figsize is not None:
+            _check_size(self.figsize)
+
+    def one_panel(self, figure: Figure | SubFigure) -> Axes:
+        """Give the axes to draw in, or make some."""
+        return figure.subplots() if self.ax is None else self.ax
+
+    def check_one_panel(self, n: int, how: str) -> None:
+        """Refuse axes where there are several panels."""
+        if self.ax is not None and n > 1:
+            raise ValueBiasError(
+                f"ax is one panel, and there are {n} to draw. {how}, or give figure= a Figure or "
+                "SubFigure for all of them."
+            )
+
+
+NEW = Place()
+
+
+def _check_size(size: Any) -> None:
+    try:
+        width, height = (float(side) for side in size)
+    except (TypeError, ValueError):
+        width = height = math.nan
+    if not (0 < width < math.inf and 0 < height < math.inf):
+        raise ValueBiasError(
+            f"figsize is {size!r}; expected width and height in inches, such as (6, 4)."
+        )
 
 
 def blank_figure(width: float, height: float, *, constrained: bool = True) -> Figure:
@@ -115,27 +123,47 @@ def blank_figure(width: float, height: float, *, constrained: bool = True) -> Fi
 
 
 @contextmanager
-def drawn(width: float, height: float) -> Iterator[Figure]:
-    """Draw a figure of a size in inches in the style of the package, and lay it out at the end."""
+def drawn(
+    width: float, height: float, place: Place = NEW, *, constrained: bool = True
+) -> Iterator[Figure | SubFigure]:
+    """Draw in a place, or a new figure of about a size in inches, and lay it out at the end."""
     with styled():
-        figure = blank_figure(width, height)
+        given = place.figure if place.ax is None else place.ax.figure
+        if given is None:
+            size = place.figsize or natural_size(width, height)
+            figure: Figure | SubFigure = blank_figure(*size, constrained=constrained)
+        else:
+            figure = given
+            # Labels and legends need room, which a figure without a layout does not make.
+            if place.ax is None and whole(figure).get_layout_engine() is None and constrained:
+                whole(figure).set_layout_engine("constrained")
         yield figure
-        figure.get_layout_engine().execute(figure)
+        engine = whole(figure).get_layout_engine()
+        if engine is not None:
+            engine.execute(whole(figure))
 
 
-def colours(names: Iterable[str]) -> dict[str, str]:
-    """Give each name a colour, in order; colours repeat after six."""
-    return {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(dict.fromkeys(names))}
+def whole(figure: Figure | SubFigure) -> Figure:
+    """Give the figure that something is a part of."""
+    while not isinstance(figure, Figure):
+        figure = figure.figure
+    return figure
+
+
+def inches(figure: Figure | SubFigure) -> tuple[float, float]:
+    """Give the size of a figure or of a part of one."""
+    box = figure.bbox.transformed(whole(figure).dpi_scale_trans.inverted())
+    return float(box.width), float(box.height)
 
 
 def tidy_axes(axes: Axes, *, grid: Literal["x", "y"] | None = "x", zero: bool = False) -> None:
     """Put faint lines behind the marks, at the ticks of one axis, and a darker one at its zero."""
     axes.set_axisbelow(True)
     if grid:
-        axes.grid(axis=grid, color=FAINT, linewidth=0.6)
+        axes.grid(axis=grid, color=faint(), linewidth=0.6)
     if zero:
         line = axes.axvline if grid == "x" else axes.axhline
-        line(0, color=GREY, linewidth=1.0, zorder=1)
+        line(0, color=grey(), linewidth=1.0, zorder=1)
     axes.tick_params(axis="x", length=3)
     axes.tick_params(axis="y", length=0)
 
@@ -158,8 +186,8 @@ def interval(
     axes.plot(ends, [y, y], color=colour, linewidth=width, linestyle=style,
               solid_capstyle="round", zorder=2)  # fmt: skip
     axes.plot([row["mean"]], [y], marker=marker, markersize=size, color=colour, zorder=3,
-              markerfacecolor=PAPER if hollow else colour,
-              markeredgecolor=colour if hollow else PAPER,
+              markerfacecolor=paper() if hollow else colour,
+              markeredgecolor=colour if hollow else paper(),
               markeredgewidth=1.2 if hollow else 0.6)  # fmt: skip
 
 
@@ -180,7 +208,7 @@ def half_eye(axes: Axes, y: float, draws: Array, colour: str) -> None:
     axes.plot([low, high], [below, below], color=colour, linewidth=1.5, solid_capstyle="round")
     axes.plot([q1, q3], [below, below], color=colour, linewidth=3.6, solid_capstyle="round")
     axes.plot([median], [below], "o", markersize=5, color=colour,
-              markeredgecolor=PAPER, markeredgewidth=0.7, zorder=4)  # fmt: skip
+              markeredgecolor=paper(), markeredgewidth=0.7, zorder=4)  # fmt: skip
 
 
 def lean_axes(axes: Axes, first: str, second: str, *, narrow: bool = False) -> None:
@@ -188,7 +216,7 @@ def lean_axes(axes: Axes, first: str, second: str, *, narrow: bool = False) -> N
     tidy_axes(axes, zero=True)
     room, word = (12, "") if narrow else (22, "towards ")
     left, right = drawable(second or "others", room), drawable(first, room)
-    note = {"transform": axes.transAxes, "va": "bottom", "fontsize": 8, "color": GREY}
+    note = {"transform": axes.transAxes, "va": "bottom", "fontsize": points(8), "color": grey()}
     axes.text(0, 1.01, f"← {word}{left}", ha="left", **note)  # type: ignore[arg-type]
     axes.text(1, 1.01, f"{word}{right} →", ha="right", **note)  # type: ignore[arg-type]
 
@@ -201,16 +229,24 @@ def mark(
 
 
 def legend(
-    figure: Figure, handles: Sequence[Artist], labels: Sequence[str], *, columns: int = 4
+    figure: Figure | SubFigure,
+    handles: Sequence[Artist],
+    labels: Sequence[str],
+    *,
+    columns: int = 4,
+    place: Place = NEW,
 ) -> None:
-    """Put a legend below the figure, outside the axes."""
+    """Put a legend below the figure, outside the axes, or below the axes of the user."""
     # Matplotlib leaves out labels that start with an underscore, as words may.
     texts = [f" {label}" if label.startswith("_") else label for label in map(drawable, labels)]
-    figure.legend(
-        list(handles),
-        texts,
-        loc="outside lower center",
-        ncols=min(len(texts), columns),
-        handlelength=1.8,
-        columnspacing=1.6,
-    )
+    shape: dict[str, Any] = {
+        "ncols": min(len(texts), columns), "handlelength": 1.8, "columnspacing": 1.6,
+    }  # fmt: skip
+    if place.ax is None:
+        figure.legend(list(handles), texts, loc="outside lower center", **shape)
+        return
+    below = ScaledTranslation(0, -points(38) / 72, whole(figure).dpi_scale_trans)
+    place.ax.legend(
+        list(handles), texts, loc="upper center", bbox_to_anchor=(0.5, 0),
+        bbox_transform=place.ax.transAxes + below, borderaxespad=0, **shape,
+    )  # fmt: skip

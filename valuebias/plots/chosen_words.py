@@ -14,25 +14,16 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.outcome import describe, outcome
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.plots.canvas import (
-    GREY,
-    INK,
-    PAPER,
-    colours,
-    drawn,
-    interval,
-    legend,
-    mark,
-    tidy_axes,
-)
+from valuebias.plots.canvas import Place, drawn, interval, legend, mark, tidy_axes, whole
 from valuebias.plots.labels import drawable
 from valuebias.plots.layout import header, make_panels, spread, width
+from valuebias.plots.theme import colours, grey, ink, paper, points
 from valuebias.plots.tokens import shown_token
 from valuebias.schema import FRAMINGS, member_table, validate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
     from valuebias.posterior.posterior import Posterior
 
@@ -84,6 +75,8 @@ def plot_chosen_words(
     framing: str | None = None,
     n: int = 6,
     fit: Posterior | None = None,
+    figure: Figure | SubFigure | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> Figure:
     """Draw the rewards of chosen words by every implicit pair, or every model.
 
@@ -102,6 +95,11 @@ def plot_chosen_words(
     fit : Fit, optional
         The result of :func:`valuebias.fit` on the same dataset. Its estimates for the words are
         drawn beside them.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        Where to put the panels, in place of a new figure.
+    figsize : pair of float, optional
+        Width and height of a new figure in inches. If not given what suits its rows, or
+        ``rcParams["figure.figsize"]`` where that has been changed.
 
     Returns
     -------
@@ -134,12 +132,13 @@ def plot_chosen_words(
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
     ['power', 'stamina', 'fairness', 'companionship']
     """
+    place = Place(None, figure, figsize)
     validate(rewards)
     scores = _word_scores(rewards, _framings(rewards, framing))
     chosen = _default_words(scores, n=n) if words is None else _chosen(scores, words)
     positions = _positions(chosen)
     height = 1.7 + 0.25 * (1 - min(positions.values()))
-    with drawn(width(len(scores.framings), fitted=fit is not None), height) as figure:
+    with drawn(width(len(scores.framings), fitted=fit is not None), height, place) as figure:
         panels = make_panels(figure, scores.framings, fitted=fit is not None)
         for level, axes in zip(scores.framings, panels.data, strict=True):
             _panel(axes, scores, positions, level)
@@ -149,10 +148,10 @@ def plot_chosen_words(
         _label(panels.data[0], scores, chosen, positions)
         if len(scores.groups) > 1:
             palette = colours(sorted(scores.groups))
-            handles = [*map(mark, palette.values()), mark(INK, "D", size=5.5)]
+            handles = [*map(mark, palette.values()), mark(ink(), "D", size=5.5)]
             mean = f"mean over {len(scores.groups)} {scores.unit}s"
             legend(figure, handles, [*palette, mean], columns=2)
-    return figure
+    return whole(figure)
 
 
 def _framings(rewards: xr.Dataset, framing: str | None) -> tuple[str, ...]:
@@ -215,13 +214,13 @@ def _panel(axes: Axes, scores: _WordScores, positions: dict[str, float], framing
     for word, y in positions.items():
         values = scores.of(word)[f]
         mean = float(np.nanmean(values))
-        axes.plot([0, mean], [y, y], color=GREY, linewidth=1.8, solid_capstyle="butt", zorder=2)
+        axes.plot([0, mean], [y, y], color=grey(), linewidth=1.8, solid_capstyle="butt", zorder=2)
         offsets = spread(values, 0.2)
         for name, colour in palette.items() if len(values) > 1 else ():
             mine = np.array([group == name for group in scores.groups])
             axes.plot(values[mine], y + offsets[mine], "o", color=colour, alpha=0.7, markersize=4,
                       markeredgewidth=0, zorder=3)  # fmt: skip
-        axes.plot([mean], [y], "D", color=INK, markersize=5.2, markeredgecolor=PAPER,
+        axes.plot([mean], [y], "D", color=ink(), markersize=5.2, markeredgecolor=paper(),
                   markeredgewidth=0.8, zorder=4)  # fmt: skip
 
 
@@ -251,10 +250,10 @@ def _posterior(
         tidy_axes(axes, zero=True)
         table = word_means(fit, list(positions), framing=framing)
         for _, row in table.iterrows():
-            interval(axes, positions[row["word"]], row, colour=INK, marker="D", size=5.5)
+            interval(axes, positions[row["word"]], row, colour=ink(), marker="D", size=5.5)
         for word in set(positions) - set(table["word"]):
             axes.annotate("outside the lexicon", (0, positions[word]), xytext=(4, 0), va="center",
-                          textcoords="offset points", color=GREY, fontsize=8)  # fmt: skip
+                          textcoords="offset points", color=grey(), fontsize=points(8))  # fmt: skip
         axes.set_xlabel(word_label(fit))
 
 

@@ -9,14 +9,17 @@ import pandas as pd
 
 from valuebias.analysis.estimands.estimand import LEAN, MODEL, OVERALL, PREDICTED
 from valuebias.analysis.outcome import describe
-from valuebias.plots.canvas import GREY, INTERVAL, colours, drawn, interval, lean_axes, legend, mark
+from valuebias.plots.asking import asked
+from valuebias.plots.canvas import INTERVAL, Place, drawn, interval, lean_axes, legend, mark, whole
 from valuebias.plots.labels import drawable
+from valuebias.plots.theme import colours, grey, points
 from valuebias.posterior.wording import under
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
+    from valuebias.analysis.estimands.weights import Contrast
     from valuebias.posterior.posterior import Posterior
 
 __all__ = ["plot_forest"]
@@ -32,18 +35,40 @@ class _Row:
     at: str = ""  # what other variables are set to
 
 
-def plot_forest(fit: Posterior) -> Figure:
+def plot_forest(
+    fit: Posterior,
+    *,
+    pair: tuple[str, str] | None = None,
+    framing: str | None = None,
+    contrast: Contrast | None = None,
+    ax: Axes | None = None,
+    figure: Figure | SubFigure | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Figure:
     """Draw the forest plot; one panel per contrast of categories.
 
     Parameters
     ----------
     fit : Fit
         What :func:`valuebias.fit` returned.
+    pair : pair of str, optional
+        The two families, or other levels, to draw, as in :meth:`Fit.focused`; all if not given.
+    framing : {"signed", "positive", "negative"}, optional
+        The prompts to speak of, likewise.
+    contrast : pair of str or mapping, optional
+        The two categories to compare, likewise.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw, in place of a new figure; for one panel.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        Where to put the panels, in place of a new figure.
+    figsize : pair of float, optional
+        Width and height of a new figure in inches. If not given what suits its rows, or
+        ``rcParams["figure.figsize"]`` where that has been changed.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Not attached to pyplot.
+        A new one, not attached to pyplot, or the one that was drawn in.
 
     Examples
     --------
@@ -54,16 +79,22 @@ def plot_forest(fit: Posterior) -> Figure:
     >>> len(figure.axes)
     1
     """
+    fit = asked(fit, pair, framing, contrast)
+    place = Place(ax, figure, figsize)
     table = fit.contrasts(prob=INTERVAL)
     framing = table["framing"].iloc[0]
     leans = table[table["framing"] == framing]
     models = fit.models(prob=INTERVAL)
     models = models[models["framing"] == framing]
     categories = list(dict.fromkeys(leans["category"]))
-    rows = _rows(leans, models)
+    rows = _rows(leans, models, pair)
     height = 1.25 + 0.235 * (rows[0].y - rows[-1].y + 1)
-    with drawn(3.0 + max(4.2, 2.3 * len(categories)), height) as figure:
-        panels = figure.subplots(1, len(categories), sharey=True, squeeze=False)[0]
+    place.check_one_panel(len(categories), "Choose two categories with contrast=")
+    with drawn(3.0 + max(4.2, 2.3 * len(categories)), height, place) as figure:
+        if place.ax is None:
+            panels = list(figure.subplots(1, len(categories), sharey=True, squeeze=False)[0])
+        else:
+            panels = [place.ax]
         for axes, category in zip(panels, categories, strict=True):
             _panel(axes, rows, leans[leans["category"] == category])
             unit = describe(fit.settings["outcome"]).unit
@@ -71,14 +102,14 @@ def plot_forest(fit: Posterior) -> Figure:
             if len(categories) == 1:
                 axes.set_xlabel(drawable(long, 90))
             else:
-                axes.set_xlabel(f"lean ({unit})\n{under(framing)}", size=8)
+                axes.set_xlabel(f"lean ({unit})\n{under(framing)}", size=points(8))
         panels[0].set_yticks([r.y for r in rows], [drawable(r.label) for r in rows])
         _dress_labels(panels[0], rows)
-        _legend(figure, rows)
-    return figure
+        _legend(figure, rows, place)
+    return whole(figure)
 
 
-def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
+def _rows(table: pd.DataFrame, models: pd.DataFrame, pair: tuple[str, str] | None) -> list[_Row]:
     """Lay the rows out from the top: each group's models, its mean, an unseen model of it."""
     # A factor of the formula, or else the family.
     factors = dict.fromkeys(table.loc[table["form"] == LEAN, "variable"])
@@ -86,9 +117,11 @@ def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
     category = models["category"].iloc[0]
     first = models[models["category"] == category].copy()
     first["_group"] = first[factor].astype(str)
-    order = first.groupby("_group")["mean"].mean().sort_values(ascending=False).index
     # Colours in alphabetical order, so that a family has the same one in every figure.
     palette = colours(sorted(first["_group"]))
+    if pair is not None:
+        first = first[first["_group"].isin([str(level) for level in pair])]
+    order = first.groupby("_group")["mean"].mean().sort_values(ascending=False).index
     leans = table[_is_lean(table, factor)]
     cells = list(dict.fromkeys(leans["at"]))
     unseen = set(table.loc[_is_unseen(table), "name"])
@@ -110,7 +143,7 @@ def _rows(table: pd.DataFrame, models: pd.DataFrame) -> list[_Row]:
     overall = table.loc[_is_lean(table, OVERALL), "at"]
     if leans.empty and len(overall):
         at = str(overall.iloc[0])
-        rows.append(_Row(y, "all models: mean", "overall", "all models", GREY, at))
+        rows.append(_Row(y, "all models: mean", "overall", "all models", grey(), at))
     return rows
 
 
@@ -149,16 +182,16 @@ def _dress_labels(axes: Axes, rows: list[_Row]) -> None:
             label.set_fontweight("bold" if row.kind != "unseen" else "normal")
 
 
-def _legend(figure: Figure, rows: list[_Row]) -> None:
+def _legend(figure: Figure | SubFigure, rows: list[_Row], place: Place) -> None:
     kinds = {row.kind for row in rows}
-    handles = [mark(GREY, size=5.5, width=1.6)]
+    handles = [mark(grey(), size=5.5, width=1.6)]
     labels = [f"a model ({INTERVAL:.0%} interval)"]
     if kinds & {"mean", "overall"}:
-        handles.append(mark(GREY, "D", size=7, width=3))
+        handles.append(mark(grey(), "D", size=7, width=3))
         labels.append("mean of the models" if "overall" in kinds else "mean of a family")
     if "unseen" in kinds:
         handles.append(
-            mark(GREY, size=5.5, width=1.6, markerfacecolor="none", linestyle=(0, (2, 1.4)))
+            mark(grey(), size=5.5, width=1.6, markerfacecolor="none", linestyle=(0, (2, 1.4)))
         )
         labels.append("predicted: an unseen model")
-    legend(figure, handles, labels)
+    legend(figure, handles, labels, place=place)

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from valuebias.errors import ValueBiasError
-from valuebias.plots.canvas import GREY, INK, INTERVAL, PAPER, colours, legend, tidy_axes
+from valuebias.plots.canvas import INTERVAL, Place, legend, tidy_axes, whole
 from valuebias.plots.labels import drawable
 from valuebias.plots.layout import panel_grid
+from valuebias.plots.theme import colours, grey, ink, paper
 from valuebias.posterior.ablation.framings import lean_name, rope_of
 from valuebias.posterior.ablation.result import AblationPosterior
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 __all__ = ["check_ablation", "lean_label", "panel_title", "plot_gaps"]
 
@@ -30,6 +31,21 @@ def check_ablation(fit: object) -> AblationPosterior:
             "returns."
         )
     return fit
+
+
+def at_framing(fit: object, framing: str | None) -> AblationPosterior:
+    """Check that this is the fit of an ablation, and view it under a framing."""
+    checked = check_ablation(fit)
+    return checked if framing is None else checked.at_framing(framing)
+
+
+def _pairs(fit: AblationPosterior, pair: tuple[str, str] | None) -> list[tuple[str, str]]:
+    if pair is None:
+        return list(fit.curves.pairs)
+    known = [str(name) for name in fit.curves.families]
+    if isinstance(pair, str) or len(pair) != 2 or pair[0] == pair[1] or not {*pair} <= {*known}:
+        raise ValueBiasError(f"pair is {pair!r}; expected two different families of {known}.")
+    return [one for one in fit.curves.pairs if {*one} == {*pair}]
 
 
 def panel_title(source: object, n_pairs: float) -> str:
@@ -49,7 +65,16 @@ def lean_label(fit: AblationPosterior, subject: str, *, interval: bool = False) 
     return "\n".join([f"{subject},", *lines, unit])
 
 
-def plot_gaps(fit: AblationPosterior, *, ahead: float = 8.0) -> Figure:
+def plot_gaps(
+    fit: AblationPosterior,
+    *,
+    ahead: float = 8.0,
+    pair: tuple[str, str] | None = None,
+    framing: str | None = None,
+    ax: Axes | None = None,
+    figure: Figure | SubFigure | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Figure:
     """Draw the gap between families against the number of pairs, and extrapolate it.
 
     Parameters
@@ -58,6 +83,17 @@ def plot_gaps(fit: AblationPosterior, *, ahead: float = 8.0) -> Figure:
         What :func:`valuebias.fit_ablation` or :func:`valuebias.fit_ablation_medians` returns.
     ahead : float, default 8
         How far to extrapolate, as a multiple of the largest number of pairs.
+    pair : pair of str, optional
+        The two families to draw; all if not given.
+    framing : {"signed", "positive", "negative"}, optional
+        The prompts to speak of, as in :meth:`AblationFit.at_framing`; the fit's if not given.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw, in place of a new figure; for one panel.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        Where to put the panels, in place of a new figure.
+    figsize : pair of float, optional
+        Width and height of a new figure in inches. If not given what suits its rows, or
+        ``rcParams["figure.figsize"]`` where that has been changed.
 
     Returns
     -------
@@ -93,31 +129,33 @@ def plot_gaps(fit: AblationPosterior, *, ahead: float = 8.0) -> Figure:
     >>> plot_gaps(fit).axes[0].get_title(loc="left")
     'A − B'
     """
-    check_ablation(fit)
+    fit = at_framing(fit, framing)
+    place = Place(ax, figure, figsize)
     if not (isinstance(ahead, float | int | np.number) and 1 <= ahead < np.inf):
         raise ValueBiasError(f"ahead must be a number of 1 or more, found {ahead!r}.")
-    pairs = fit.curves.pairs
-    palette = colours(fit.curves.sources)
+    pairs = _pairs(fit, pair)
+    place.check_one_panel(len(pairs), "Choose two families with pair=")
     dashed = ahead > 1 and fit.curves.by_pairs == "curve"
-    grid = panel_grid(len(pairs), margin=1.5, height=2.6, sharex=True)
+    grid = panel_grid(len(pairs), margin=1.5, height=2.6, sharex=True, place=place)
     with grid as (figure, panels, left):
-        for axes, pair in zip(panels, pairs, strict=True):
-            _panel(axes, fit, pair, palette, float(ahead))
-            axes.set_title(drawable(f"{pair[0]} − {pair[1]}", 40))
+        palette = colours(fit.curves.sources)
+        for axes, two in zip(panels, pairs, strict=True):
+            _panel(axes, fit, two, palette, float(ahead))
+            axes.set_title(drawable(f"{two[0]} − {two[1]}", 40))
             axes.set_xlabel("preference pairs" + ("; dashed: extrapolated" if dashed else ""))
         for axes in left:
             axes.set_ylabel(lean_label(fit, "gap in lean", interval=True))
         handles, labels = panels[0].get_legend_handles_labels()
-        legend(figure, handles, labels, columns=2 * min(len(pairs), 3))
-    return figure
+        legend(figure, handles, labels, columns=2 * min(len(pairs), 3), place=place)
+    return whole(figure)
 
 
 def _panel(
     axes: Axes, fit: AblationPosterior, pair: tuple[str, str], palette: dict[str, str], ahead: float
 ) -> None:
     axes.set_xscale("log")
-    within = rope_of(fit).split(" (")[0]
-    axes.axhspan(-fit.rope, fit.rope, color=GREY, alpha=0.18, linewidth=0, label=f"within {within}")
+    axes.axhspan(-fit.rope, fit.rope, color=grey(), alpha=0.18, linewidth=0,
+                 label=f"within {rope_of(fit).split(' (')[0]}")  # fmt: skip
     tidy_axes(axes, grid="y", zero=True)
     observed = fit.trajectories(prob=INTERVAL)
     name = f"{pair[0]} − {pair[1]}"
@@ -129,13 +167,13 @@ def _panel(
         x = last["n_pairs"] * 1.04**k
         axes.vlines(x, last["lower"], last["upper"], color=colour, linewidth=1.3)
         plain = None if drawn else source
-        axes.plot(x, last["mean"], "o", color=colour, markersize=5, markeredgecolor=PAPER,
+        axes.plot(x, last["mean"], "o", color=colour, markersize=5, markeredgecolor=paper(),
                   markeredgewidth=0.7, label=plain)  # fmt: skip
     points = fit.curves.by_pairs == "points"
     every = [n for source in palette for n in fit.curves.n_pairs_of(source)]
     axes.set_xlim(min(every) / 1.5, max(every) * (1 if points else ahead) * 1.3)
     axes.tick_params(axis="x", which="minor", length=0)
-    axes.spines["bottom"].set_color(INK)
+    axes.spines["bottom"].set_color(ink())
 
 
 def _lines(

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from valuebias.plots.canvas import GREY, drawn
+from valuebias.plots.canvas import Place, drawn, inches
 from valuebias.plots.labels import drawable
+from valuebias.plots.theme import grey, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 __all__ = [
     "Panels",
@@ -80,11 +81,12 @@ def width(n: int, *, fitted: bool) -> float:
 
 
 def make_panels(
-    figure: Figure, framings: Sequence[str], *, fitted: bool, below: float = 0.0
+    figure: Figure | SubFigure, framings: Sequence[str], *, fitted: bool, below: float = 0.0
 ) -> Panels:
     """Put panels side by side that share their rows, and `below` inches for a table under them."""
     n = len(framings)
-    ratios = [figure.get_figheight() - below, below] if below else [1.0]
+    below = points(below)
+    ratios = [max(inches(figure)[1] - below, below), below] if below else [1.0]
     grid = figure.add_gridspec(len(ratios), n * (1 + fitted), height_ratios=ratios)
     axes: list[Axes] = []
     for i in range(n * (1 + fitted)):
@@ -108,18 +110,26 @@ def header(axes: Axes, y: float, text: str) -> None:
         textcoords="offset points",
         ha="right",
         va="center",
-        fontsize=8.5,
+        fontsize=points(8.5),
         fontweight="bold",
-        color=GREY,
+        color=grey(),
     )
 
 
 def bracket(axes: Axes, top: float, bottom: float, text: str) -> None:
     """Join two rows at the right edge, with a text on how they compare."""
     edge = axes.get_yaxis_transform()
-    axes.plot([1.0, 1.015, 1.015, 1.0], [top, top, bottom, bottom], color=GREY, linewidth=0.8,
+    axes.plot([1.0, 1.015, 1.015, 1.0], [top, top, bottom, bottom], color=grey(), linewidth=0.8,
               transform=edge, clip_on=False)  # fmt: skip
-    axes.text(1.03, (top + bottom) / 2, text, transform=edge, va="center", color=GREY, fontsize=8)
+    axes.text(
+        1.03,
+        (top + bottom) / 2,
+        text,
+        transform=edge,
+        va="center",
+        color=grey(),
+        fontsize=points(8),
+    )
 
 
 def rank_label(kind: str, *, narrow: bool) -> str:
@@ -136,12 +146,15 @@ def spread(values: Iterable[float], most: float) -> NDArray[np.float64]:
 
 @contextmanager
 def panel_grid(
-    n: int, *, margin: float, height: float, sharex: bool
-) -> Iterator[tuple[Figure, list[Axes], list[Axes]]]:
+    n: int, *, margin: float, height: float, sharex: bool, place: Place
+) -> Iterator[tuple[Figure | SubFigure, list[Axes], list[Axes]]]:
     """Draw panels of equal size, three in a row at the most; give all, and those at the left."""
     columns = min(n, 3)
     rows = -(-n // columns)
-    with drawn(margin + 2.6 * columns, 0.9 + height * rows) as figure:
+    with drawn(margin + 2.6 * columns, 0.9 + height * rows, place) as figure:
+        if place.ax is not None:
+            yield figure, [place.ax], [place.ax]
+            return
         grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=True).ravel()
         for axes in grid[n:]:
             axes.remove()

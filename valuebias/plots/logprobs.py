@@ -12,24 +12,15 @@ import xarray as xr
 from valuebias.analysis.classical.classical import Classical, classical
 from valuebias.analysis.classical.medians import MedianRanks
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.plots.canvas import (
-    FAINT,
-    GREY,
-    INK,
-    INTERVAL,
-    colours,
-    drawn,
-    interval,
-    legend,
-    mark,
-    tidy_axes,
-)
+from valuebias.plots.asking import of_framing
+from valuebias.plots.canvas import INTERVAL, Place, drawn, interval, legend, mark, tidy_axes, whole
 from valuebias.plots.layout import Panels, Rows, bracket, make_panels, rank_label, spread, width
+from valuebias.plots.theme import colours, faint, grey, ink, points
 from valuebias.schema import validate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
     from valuebias.posterior.posterior import Posterior
 
@@ -44,7 +35,14 @@ _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
 def plot_logprobs(
-    logprobs: xr.Dataset, *, models: Sequence[str] | None = None, fit: Posterior | None = None
+    logprobs: xr.Dataset,
+    *,
+    models: Sequence[str] | None = None,
+    fit: Posterior | None = None,
+    framing: str | None = None,
+    contrast: tuple[str, str] | None = None,
+    figure: Figure | SubFigure | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> Figure:
     """Draw the median ranks of each category's words for two models, by framing.
 
@@ -58,6 +56,15 @@ def plot_logprobs(
     fit : Fit, optional
         The result of :func:`valuebias.fit` on the same dataset, or on the two models alone. Its
         estimates for the two models are drawn beside the ranks.
+    framing : {"positive", "negative"}, optional
+        The prompts to show; all, side by side, if not given.
+    contrast : pair of str, optional
+        The two categories to show; all if not given.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        Where to put the panels, in place of a new figure.
+    figsize : pair of float, optional
+        Width and height of a new figure in inches. If not given what suits its rows, or
+        ``rcParams["figure.figsize"]`` where that has been changed.
 
     Returns
     -------
@@ -94,27 +101,30 @@ def plot_logprobs(
     >>> figure.axes[0].get_xlabel()
     'median rank  (1 = highest reward)'
     """
+    place = Place(None, figure, figsize)
     validate(logprobs, min_categories=2)
     pair = _grouped(_pair(logprobs, models))
-    result = classical(pair, n_permutations=1, progress=False)
+    result = classical(
+        of_framing(pair, framing), contrast=contrast, n_permutations=1, progress=False
+    )
     medians = result.ranks
     rows = Rows(medians.categories, medians.families)
     below = _table_height(result.anova)
     across = max(6.6, width(len(medians.framings), fitted=fit is not None))
-    with drawn(across, 1.9 + 0.36 * rows.height + below) as figure:
+    with drawn(across, 1.9 + 0.36 * rows.height + below, place) as figure:
         panels = make_panels(figure, medians.framings, fitted=fit is not None, below=below)
-        for framing, axes in zip(medians.framings, panels.data, strict=True):
-            _panel(axes, result, rows, framing)
+        for level, axes in zip(medians.framings, panels.data, strict=True):
+            _panel(axes, result, rows, level)
             axes.set_xlabel(rank_label(str(logprobs.attrs["kind"]), narrow=fit is not None))
         panels.data[0].invert_xaxis()
         rows.label(panels.data[0])
         if fit is not None:
             _posterior(panels, fit, logprobs, pair, rows, medians)
         _legend(figure, rows, medians)
-        figure.draw_without_rendering()
+        whole(figure).draw_without_rendering()
         if panels.below is not None:
             _draw_anova(panels.below, result, by=str(pair.attrs["groups"]))
-    return figure
+    return whole(figure)
 
 
 def stars(p: float) -> str:
@@ -155,7 +165,7 @@ def _grouped(pair: xr.Dataset) -> xr.Dataset:
 
 def _panel(axes: Axes, result: Classical, rows: Rows, framing: str) -> None:
     tidy_axes(axes)
-    axes.axvline((result.ranks.n_ranked + 1) / 2, color=FAINT, linewidth=1.6, zorder=1)
+    axes.axvline((result.ranks.n_ranked + 1) / 2, color=faint(), linewidth=1.6, zorder=1)
     palette = colours(rows.groups)
     medians = result.medians[result.medians["framing"] == framing]
     tests = result.welch[result.welch["framing"] == framing].set_index("category")["p.fdr"]
@@ -166,7 +176,7 @@ def _panel(axes: Axes, result: Classical, rows: Rows, framing: str) -> None:
         p = float(tests[category])
         if not np.isnan(p):
             bracket(axes, rows.y(c, 0), rows.y(c, 1), stars(p) or "n.s.")
-    axes.spines["bottom"].set_color(FAINT)
+    axes.spines["bottom"].set_color(faint())
 
 
 def _prompts(axes: Axes, ranks: pd.Series[float], y: float, colour: str) -> None:
@@ -198,11 +208,11 @@ def _posterior(
     draw_means(by_framing, fit, rows, names, by="model")
 
 
-def _legend(figure: Figure, rows: Rows, medians: MedianRanks) -> None:
+def _legend(figure: Figure | SubFigure, rows: Rows, medians: MedianRanks) -> None:
     palette = colours(rows.groups)
     names = dict(zip(medians.family, medians.models, strict=True))
     handles = [mark(palette[name]) for name in rows.groups]
-    handles += [mark(GREY, size=7, width=2.4), mark(GREY, "")]
+    handles += [mark(grey(), size=7, width=2.4), mark(grey(), "")]
     labels = [names[name] for name in rows.groups]
     labels.append(f"mean over prompts, {INTERVAL:.0%} interval")
     labels.append("* p < .05, ** < .01, *** < .001 (Welch, FDR)")
@@ -232,7 +242,7 @@ def anova_cells(anova: pd.DataFrame, *, by: str) -> list[tuple[str, str, str, st
 
 def _draw_anova(axes: Axes, result: Classical, *, by: str) -> None:
     """Write the table into its own axes."""
-    width = _WIDTH / (axes.get_window_extent().width / axes.figure.dpi)
+    width = points(_WIDTH) / (axes.get_window_extent().width / axes.figure.dpi)
     cells = anova_cells(result.anova, by=by)
     line = _LINE / _table_height(result.anova)
     _write(axes, 1 - 0.5 * line, width, (_TITLE, "", "", ""), weight="bold")
@@ -241,19 +251,19 @@ def _draw_anova(axes: Axes, result: Classical, *, by: str) -> None:
         short = "Not estimated." + reason.partition("not estimated.")[2]
         _write(axes, 1 - 1.6 * line, width, (short, "", "", ""))
         return
-    _write(axes, 1 - 1.5 * line, width, _HEAD, colour=GREY)
-    axes.plot([0, _PLACES[-1] * width], [1 - 2.02 * line] * 2, color=FAINT, linewidth=0.8,
+    _write(axes, 1 - 1.5 * line, width, _HEAD, colour=grey())
+    axes.plot([0, _PLACES[-1] * width], [1 - 2.02 * line] * 2, color=faint(), linewidth=0.8,
               transform=axes.transAxes)  # fmt: skip
     for i, row in enumerate(cells, start=2):
         _write(axes, 1 - (i + 0.6) * line, width, row)
 
 
 def _write(
-    axes: Axes, y: float, width: float, row: tuple[str, ...], *, colour: str = INK,
+    axes: Axes, y: float, width: float, row: tuple[str, ...], *, colour: str | None = None,
     weight: str = "normal",
 ) -> None:  # fmt: skip
     for x, text in zip(_PLACES, row, strict=True):
         axes.text(
             x * width, y, text, transform=axes.transAxes, ha="right" if x else "left",
-            va="center", fontsize=8, fontweight=weight, color=colour,
+            va="center", fontsize=points(8), fontweight=weight, color=colour or ink(),
         )  # fmt: skip

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError
-from valuebias.plots.canvas import INTERVAL, colours, interval, tidy_axes
+from valuebias.plots.canvas import INTERVAL, interval, tidy_axes
 from valuebias.plots.layout import Rows, bracket
+from valuebias.plots.theme import colours
 from valuebias.posterior.posterior import Posterior
 from valuebias.schema import DIMS, member_table
 

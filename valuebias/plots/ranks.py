@@ -8,20 +8,31 @@ import numpy as np
 import xarray as xr
 
 from valuebias.analysis.classical.medians import MedianRanks, median_ranks
-from valuebias.plots.canvas import FAINT, PAPER, colours, drawn, tidy_axes
+from valuebias.plots.asking import narrowed
+from valuebias.plots.canvas import Place, drawn, tidy_axes, whole
 from valuebias.plots.layout import Rows, make_panels, rank_label, width
+from valuebias.plots.theme import colours, faint, paper
 from valuebias.schema import validate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
     from valuebias.posterior.posterior import Posterior
 
 __all__ = ["plot_ranks"]
 
 
-def plot_ranks(scores: xr.Dataset, *, fit: Posterior | None = None) -> Figure:
+def plot_ranks(
+    scores: xr.Dataset,
+    *,
+    fit: Posterior | None = None,
+    pair: tuple[str, str] | None = None,
+    framing: str | None = None,
+    contrast: tuple[str, str] | None = None,
+    figure: Figure | SubFigure | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Figure:
     """Draw the median ranks of each category's words, one panel per framing.
 
     Parameters
@@ -31,6 +42,17 @@ def plot_ranks(scores: xr.Dataset, *, fit: Posterior | None = None) -> Figure:
     fit : Fit, optional
         The result of :func:`valuebias.fit` on the same dataset, by family (``"~ family"``) where
         it has several. Its estimates are drawn beside the ranks.
+    pair : pair of str, optional
+        The two families to show; all if not given.
+    framing : {"positive", "negative"}, optional
+        The prompts to show; all, side by side, if not given.
+    contrast : pair of str, optional
+        The two categories to show; all if not given.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        Where to put the panels, in place of a new figure.
+    figsize : pair of float, optional
+        Width and height of a new figure in inches. If not given what suits its rows, or
+        ``rcParams["figure.figsize"]`` where that has been changed.
 
     Returns
     -------
@@ -59,13 +81,15 @@ def plot_ranks(scores: xr.Dataset, *, fit: Posterior | None = None) -> Figure:
     >>> [axes.get_title(loc="left") for axes in figure.axes]
     ['positive framing', 'negative framing']
     """
-    medians = median_ranks(validate(scores, min_categories=1))
+    place = Place(None, figure, figsize)
+    validate(scores, min_categories=1)
+    medians = narrowed(median_ranks(scores, contrast=contrast), pair, framing)
     rows = Rows(medians.categories, medians.families)
     across = width(len(medians.framings), fitted=fit is not None)
-    with drawn(across, 1.1 + 0.3 * rows.height) as figure:
+    with drawn(across, 1.1 + 0.3 * rows.height, place) as figure:
         panels = make_panels(figure, medians.framings, fitted=fit is not None)
-        for framing, axes in zip(medians.framings, panels.data, strict=True):
-            _panel(axes, medians, rows, framing)
+        for level, axes in zip(medians.framings, panels.data, strict=True):
+            _panel(axes, medians, rows, level)
             axes.set_xlabel(rank_label(str(scores.attrs["kind"]), narrow=fit is not None))
         panels.data[0].invert_xaxis()
         rows.label(panels.data[0])
@@ -75,12 +99,12 @@ def plot_ranks(scores: xr.Dataset, *, fit: Posterior | None = None) -> Figure:
             fitted = dict(zip(medians.framings, panels.fitted, strict=True))
             names = {family: family for family in rows.groups}
             draw_means(fitted, check_same_data(fit, scores), rows, names, by="family")
-    return figure
+    return whole(figure)
 
 
 def _panel(axes: Axes, medians: MedianRanks, rows: Rows, framing: str) -> None:
     tidy_axes(axes)
-    axes.axvline((medians.n_ranked + 1) / 2, color=FAINT, linewidth=1.6, zorder=1)
+    axes.axvline((medians.n_ranked + 1) / 2, color=faint(), linewidth=1.6, zorder=1)
     colour = colours(medians.families)
     family = np.asarray(medians.family)
     table = medians.table().set_index(["framing", "category", "family"])["rank"]
@@ -91,6 +115,6 @@ def _panel(axes: Axes, medians: MedianRanks, rows: Rows, framing: str) -> None:
             axes.plot(ranks, np.full(len(ranks), y), "o", color=colour[name], alpha=0.55,
                       markersize=4.5, markeredgewidth=0)  # fmt: skip
             mean = table[framing, category, name]
-            axes.plot([mean], [y], "D", color=colour[name], markersize=6.5, markeredgecolor=PAPER,
+            axes.plot([mean], [y], "D", color=colour[name], markersize=6.5, markeredgecolor=paper(),
                       markeredgewidth=0.8, zorder=4)  # fmt: skip
-    axes.spines["bottom"].set_color(FAINT)
+    axes.spines["bottom"].set_color(faint())

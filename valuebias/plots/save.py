@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from valuebias._core.atomic import atomic_path
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.plots.canvas import styled
+from valuebias.plots.theme import styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from valuebias.plots.canvas import FAINT, GREY, blank_figure, colours, mark, styled
+from valuebias.plots.asking import asked
+from valuebias.plots.canvas import Place, drawn, inches, mark, whole
 from valuebias.plots.labels import drawable
+from valuebias.plots.theme import colours, faint, grey, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
+    from valuebias.analysis.estimands.weights import Contrast
     from valuebias.posterior.posterior import Posterior
 
 __all__ = ["plot_trace"]
@@ -24,18 +27,37 @@ _POINTS = 400
 _BINS = 20
 
 
-def plot_trace(fit: Posterior) -> Figure:
+def plot_trace(
+    fit: Posterior,
+    *,
+    pair: tuple[str, str] | None = None,
+    framing: str | None = None,
+    contrast: Contrast | None = None,
+    figure: Figure | SubFigure | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Figure:
     """Draw trace and rank plot of the headline and of each SD.
 
     Parameters
     ----------
     fit : Fit
         What :func:`valuebias.fit` returned.
+    pair : pair of str, optional
+        The two families, or other levels, to compare, as in :meth:`Fit.focused`.
+    framing : {"signed", "positive", "negative"}, optional
+        The prompts to speak of, likewise.
+    contrast : pair of str or mapping, optional
+        The two categories to compare, likewise.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        Where to put the panels, in place of a new figure.
+    figsize : pair of float, optional
+        Width and height of a new figure in inches. If not given what suits its rows, or
+        ``rcParams["figure.figsize"]`` where that has been changed.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Not attached to pyplot.
+        A new one, not attached to pyplot, or the one that was drawn in.
 
     Notes
     -----
@@ -51,28 +73,38 @@ def plot_trace(fit: Posterior) -> Figure:
     >>> len(figure.axes) > 1
     True
     """
+    fit = asked(fit, pair, framing, contrast)
+    place = Place(None, figure, figsize)
     items = _items(fit)
     n_rows = -(-len(items) // 2)
     n_chains = next(iter(items.values())).shape[0]
-    palette = list(colours(str(i) for i in range(n_chains)).values())
-    with styled():
-        height = 0.6 + 0.78 * n_rows
-        # Manual layout: constrained layout takes seconds for so many panels.
-        figure = blank_figure(7.2, height, constrained=False)
+    # Manual layout: constrained layout takes seconds for so many panels.
+    with drawn(7.2, 0.6 + 0.78 * n_rows, place, constrained=False) as figure:
+        palette = list(colours(str(i) for i in range(n_chains)).values())
+        height = inches(figure)[1]
         panels = figure.subplots(n_rows, 4, squeeze=False, width_ratios=[2, 1, 2, 1])
-        figure.subplots_adjust(left=0.075, right=0.985, bottom=0.42 / height,
-                               top=1 - 0.28 / height, hspace=0.62, wspace=0.3)  # fmt: skip
+        alone = whole(figure).get_layout_engine() is None
+        if alone:
+            figure.subplots_adjust(
+                left=0.075, right=0.985, bottom=points(0.42) / height,
+                top=1 - points(0.28) / height, hspace=0.62, wspace=0.3,
+            )  # fmt: skip
         pairs = panels.reshape(-1, 2)
         for (left, right), (name, draws) in zip(pairs, items.items(), strict=False):
             _trace(left, draws, palette)
             _ranks(right, draws, palette)
-            left.set_title(drawable(name), fontsize=7.5, fontweight="normal", pad=2)
+            left.set_title(drawable(name), fontsize=points(7.5), fontweight="normal", pad=2)
         for axes in pairs[len(items) :].ravel():
             axes.set_axis_off()
         handles = [mark(colour, "", width=1.5) for colour in palette]
         labels = [f"chain {i + 1}" for i in range(n_chains)]
-        figure.legend(handles[:8], labels[:8], loc="lower center", ncols=min(n_chains, 8))
-    return figure
+        figure.legend(
+            handles[:8],
+            labels[:8],
+            loc="lower center" if alone else "outside lower center",
+            ncols=min(n_chains, 8),
+        )
+    return whole(figure)
 
 
 def _items(fit: Posterior) -> dict[str, Array]:
@@ -89,8 +121,8 @@ def _items(fit: Posterior) -> dict[str, Array]:
 
 def _bare(axes: Axes) -> None:
     axes.set_xticks([])
-    axes.tick_params(axis="y", labelsize=6.5, colors=GREY, pad=1)
-    axes.spines["bottom"].set_color(FAINT)
+    axes.tick_params(axis="y", labelsize=points(6.5), colors=grey(), pad=1)
+    axes.spines["bottom"].set_color(faint())
 
 
 def _trace(axes: Axes, draws: Array, palette: list[str]) -> None:
@@ -111,5 +143,5 @@ def _ranks(axes: Axes, draws: Array, palette: list[str]) -> None:
     for chain, colour in zip(rank, palette, strict=True):
         counts, _ = np.histogram(chain, edges)
         axes.stairs(counts / expected, edges, baseline=None, color=colour, linewidth=0.9, alpha=0.9)
-    axes.axhline(1, color=GREY, linewidth=0.6, linestyle=(0, (3, 2)))
+    axes.axhline(1, color=grey(), linewidth=0.6, linestyle=(0, (3, 2)))
     axes.set_ylim(0, 2.2)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from valuebias.plots.canvas import INTERVAL, colours, legend, tidy_axes
-from valuebias.plots.gaps import check_ablation, lean_label, panel_title
+from valuebias.plots.canvas import INTERVAL, Place, legend, tidy_axes, whole
+from valuebias.plots.gaps import at_framing, lean_label, panel_title
 from valuebias.plots.layout import panel_grid
+from valuebias.plots.theme import colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
     from valuebias.posterior.ablation.result import AblationPosterior
 
@@ -21,13 +22,26 @@ __all__ = ["plot_trajectories"]
 _MOST = 12
 
 
-def plot_trajectories(fit: AblationPosterior) -> Figure:
+def plot_trajectories(
+    fit: AblationPosterior,
+    *,
+    framing: str | None = None,
+    figure: Figure | SubFigure | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Figure:
     """Draw the lean of every family over the steps of training.
 
     Parameters
     ----------
     fit : AblationFit
         What :func:`valuebias.fit_ablation` or :func:`valuebias.fit_ablation_medians` returns.
+    framing : {"signed", "positive", "negative"}, optional
+        The prompts to speak of, as in :meth:`AblationFit.at_framing`; the fit's if not given.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        Where to put the panels, in place of a new figure.
+    figsize : pair of float, optional
+        Width and height of a new figure in inches. If not given what suits its rows, or
+        ``rcParams["figure.figsize"]`` where that has been changed.
 
     Returns
     -------
@@ -60,14 +74,15 @@ def plot_trajectories(fit: AblationPosterior) -> Figure:
     >>> [axes.get_title(loc="left") for axes in plot_trajectories(fit).axes]
     ['s, 1,000 pairs', 's, 2,000 pairs']
     """
-    check_ablation(fit)
+    fit = at_framing(fit, framing)
+    place = Place(None, figure, figsize)
     table = fit.trajectories(prob=INTERVAL)
     leans = table[table["estimand"] == "family lean"]
     keys = leans[["source", "n_pairs"]].drop_duplicates().nlargest(_MOST, "n_pairs")
     keys = keys.sort_values(["source", "n_pairs"])
-    palette = colours(fit.curves.families)
-    grid = panel_grid(len(keys), margin=1.3, height=2.3, sharex=False)
+    grid = panel_grid(len(keys), margin=1.3, height=2.3, sharex=False, place=place)
     with grid as (figure, panels, left):
+        palette = colours(fit.curves.families)
         for axes, (source, n_pairs) in zip(panels, keys.itertuples(index=False), strict=True):
             rows = leans[(leans["source"] == source) & (leans["n_pairs"] == n_pairs)]
             _panel(axes, rows, palette)
@@ -77,7 +92,7 @@ def plot_trajectories(fit: AblationPosterior) -> Figure:
         for axes in left:
             axes.set_ylabel(lean_label(fit, "lean"))
         legend(figure, *panels[0].get_legend_handles_labels())
-    return figure
+    return whole(figure)
 
 
 def _panel(axes: Axes, leans: pd.DataFrame, palette: dict[str, str]) -> None:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from valuebias.plots.canvas import colours, drawn, legend, tidy_axes
+from valuebias.plots.canvas import Place, drawn, legend, tidy_axes, whole
+from valuebias.plots.theme import colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
     from matplotlib.lines import Line2D
 
     from valuebias.logprobs.validation import Validation
@@ -21,7 +22,12 @@ _MARKS = "osD^vP"
 _MEASURES = {"auc": "AUC of the raised words", "recall": "share among the top-ranked"}
 
 
-def plot_validation(validation: Validation) -> Figure:
+def plot_validation(
+    validation: Validation,
+    *,
+    figure: Figure | SubFigure | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Figure:
     """Draw mean AUC and recall by noise: one column per vocabulary size, one line per method.
 
     Parameters
@@ -29,6 +35,11 @@ def plot_validation(validation: Validation) -> Figure:
     validation : Validation
         What :func:`valuebias.validate_implicit` or :func:`valuebias.injection_report` gives.
         Fine-tuned models have their own column, without noise.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        Where to put the panels, in place of a new figure.
+    figsize : pair of float, optional
+        Width and height of a new figure in inches. If not given what suits its rows, or
+        ``rcParams["figure.figsize"]`` where that has been changed.
 
     Returns
     -------
@@ -44,11 +55,12 @@ def plot_validation(validation: Validation) -> Figure:
     >>> len(plot_validation(validation).axes)
     2
     """
+    place = Place(None, figure, figsize)
     summary = validation.summary()
     columns = list(summary.groupby(["source", "vocabulary"]))
     methods = sorted(summary["method"].unique())
     handles: dict[str, Line2D] = {}
-    with drawn(1.2 + 3.1 * len(columns), 5.2) as figure:
+    with drawn(1.2 + 3.1 * len(columns), 5.2, place) as figure:
         panels = figure.subplots(len(_MEASURES), len(columns), sharex="col", sharey="row",
                                  squeeze=False)  # fmt: skip
         for row, (measure, label) in zip(panels, _MEASURES.items(), strict=True):
@@ -63,8 +75,8 @@ def plot_validation(validation: Validation) -> Figure:
             else:
                 axes.set_xlabel("raised by fine-tuning")
                 axes.set_xticks([])
-        legend(figure, list(handles.values()), list(handles))
-    return figure
+        legend(figure, list(handles.values()), list(handles), columns=2 * len(columns))
+    return whole(figure)
 
 
 def _lines(

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from valuebias.plots.canvas import INTERVAL, colours, drawn, interval, legend, tidy_axes
-from valuebias.plots.gaps import check_ablation
+from valuebias.plots.canvas import INTERVAL, Place, drawn, interval, legend, tidy_axes, whole
+from valuebias.plots.gaps import at_framing
 from valuebias.plots.labels import drawable
+from valuebias.plots.theme import colours, points
 from valuebias.posterior.ablation.framings import lean_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
     from valuebias.posterior.ablation.result import AblationPosterior
 
@@ -27,6 +28,9 @@ def plot_word_changes(
     by: str = "n_pairs",
     source: str | None = None,
     between: tuple[float, float] | None = None,
+    framing: str | None = None,
+    figure: Figure | SubFigure | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> Figure:
     """Draw the words whose expected outcome moved most, by family.
 
@@ -42,6 +46,13 @@ def plot_word_changes(
         Of the pairs, likewise.
     between : pair of float, optional
         The two numbers of pairs, or shares of a run, likewise.
+    framing : {"signed", "positive", "negative"}, optional
+        The prompts to speak of, as in :meth:`AblationFit.at_framing`; the fit's if not given.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        Where to put the panels, in place of a new figure.
+    figsize : pair of float, optional
+        Width and height of a new figure in inches. If not given what suits its rows, or
+        ``rcParams["figure.figsize"]`` where that has been changed.
 
     Returns
     -------
@@ -75,12 +86,13 @@ def plot_word_changes(
     >>> len(plot_word_changes(fit, n=3).axes)
     2
     """
-    check_ablation(fit)
+    fit = at_framing(fit, framing)
+    place = Place(None, figure, figsize)
     table = fit.word_changes(n=n, by=by, source=source, between=between, prob=INTERVAL)
     categories = sorted(set(table["categories"]))
     palette = colours(categories)
     families = fit.curves.families
-    with drawn(1.0 + 2.9 * len(families), 1.5 + 0.24 * min(n, len(table))) as figure:
+    with drawn(1.0 + 2.9 * len(families), 1.5 + 0.24 * min(n, len(table)), place) as figure:
         grid = figure.subplots(1, len(families), squeeze=False, sharex=True).ravel()
         for axes, family in zip(grid, families, strict=True):
             _panel(axes, table[table["family"] == family], palette)
@@ -90,10 +102,10 @@ def plot_word_changes(
         unit = f"pairs of {first['source']}" if by == "n_pairs" else "of a run's length"
         under = f", {lean_name(fit)}" if lean_name(fit) else ""
         grid[0].set_xlabel(f"change{under}\n({fit.unit}, {INTERVAL:.0%} interval)")
-        figure.suptitle(drawable(f"From {ends} {unit}", 80), fontsize=9)
+        figure.suptitle(drawable(f"From {ends} {unit}", 80), fontsize=points(9))
         handles = [grid[0].plot([], [], "o", color=palette[name])[0] for name in categories]
         legend(figure, handles, categories)
-    return figure
+    return whole(figure)
 
 
 def _number(value: float) -> str:

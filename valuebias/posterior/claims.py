@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from valuebias._core.manuscripts import looks_like_latex, read_passages
+from valuebias._core.notebooks import as_html
 from valuebias._core.tables import read_text
 from valuebias._core.text import has_surrogate, visible
 from valuebias.errors import ValueBiasError, shown
@@ -97,6 +98,15 @@ class Claims:
         return "\n".join([*lines, self.summary()])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Show what to look at, and the count in a notebook."""
+        rows = self.to_mend
+        table = rows[["line", "number", "verdict"]].assign(
+            fit=[visible(describe(row)) for _, row in rows.iterrows()],
+            text=[f"… {visible(text)} …" for text in rows["text"]],
+        )
+        return as_html(self.source, table, self.summary(), most=40)
 
 
 def describe(row: pd.Series[Any]) -> str:

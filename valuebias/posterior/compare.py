@@ -109,7 +109,9 @@ def _estimates(on_ranks: Posterior, first: str, second: str) -> list[dict[str, A
     """Read the family differences of a pair of categories off a fit on ranks."""
     # The pair of levels in front is that of the fit, whatever differs most in these categories.
     pair = on_ranks.focus.pair
-    draws = on_ranks.focused(pair=pair, by=(), at={}, contrast=(first, second)).contrast_draws
+    draws = on_ranks.focused(
+        pair=pair, by=(), at={}, contrast=(first, second), framing="signed"
+    ).contrast_draws
     kind, framing = draws["kind"].to_numpy(), draws["framing"].to_numpy()
     # The headline's framing: signed, or that of all prompts, which the paper's tables call signed.
     chosen = np.flatnonzero((kind == _KIND) & (framing == framing[0]))

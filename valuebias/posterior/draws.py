@@ -25,6 +25,7 @@ from valuebias.analysis.estimands.estimand import DIFFERENCE, CategoryPair
 from valuebias.analysis.estimands.rows import Focus, Row, headline_factor, level_rows
 from valuebias.analysis.estimands.smoother import Smoother
 from valuebias.analysis.estimands.weights import (
+    TURNED,
     Contrast,
     category_contrasts,
     framing_contrasts,
@@ -118,7 +119,8 @@ class Draws:
             if len(kept) < len(v):
                 v = v[kept]
                 effects = EffectDraws(*(getattr(effects, f.name)[kept] for f in fields(effects)))
-        sign = framing_contrasts(crossing.framings)[framing]
+        known = framing_contrasts(crossing.framings)
+        sign = -known["negative"] if framing == TURNED else known[framing]
         draws = draw_word_effects(
             crossing, self.problem.components, self.margins, v, effects, row, sign,
             self.rng(question),
@@ -151,6 +153,7 @@ class Draws:
             tuple(stored.get("by", ())),
             dict(stored.get("at", {})),
             bool(stored.get("largest", False)),
+            stored.get("framing"),
         )
 
     @cached_property

@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias._core.notebooks import as_html
 from valuebias._core.text import visible_lines
 from valuebias.analysis.design.expressions import compute
 from valuebias.analysis.design.grammar import check_expression
@@ -60,6 +61,16 @@ class Estimates:
     scale: float
 
     def __repr__(self) -> str:
+        text = self._written().to_string(index=False)
+        return visible_lines(f"{text}\n{self.averaging} In {self.units}; 90% intervals.")
+
+    def _repr_html_(self) -> str:
+        """Show the table in a notebook."""
+        note = f"{self.averaging} In {self.units}; 90% intervals."
+        return as_html(self._written(), note, most=40)
+
+    def _written(self) -> pd.DataFrame:
+        """Write the columns that say something."""
         table = self.table()
         columns = [
             name for name in _SHOWN if name in table and (table[name].astype(str) != "").any()
@@ -69,8 +80,7 @@ class Estimates:
             # Slopes per parameter of a model.
             for name in ("mean", "lower", "upper"):
                 written[name] = [f"{value:+.2g}" for value in table[name]]
-        text = written[columns].to_string(index=False)
-        return visible_lines(f"{text}\n{self.averaging} In {self.units}; 90% intervals.")
+        return written[columns]
 
     def table(self, *, prob: float = 0.9, rope: float | None = None) -> pd.DataFrame:
         """Summarise the draws.

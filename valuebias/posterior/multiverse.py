@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.notebooks import as_html
 from valuebias._core.progress import progress_bar
 from valuebias._core.text import visible_lines
 from valuebias.analysis.design.priors import Prior
@@ -97,6 +98,14 @@ class Multiverse:
         )
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Show the answer and the first specifications in a notebook."""
+        made = self._counted()
+        choices = self.table.columns[: self.table.columns.get_loc("name")]
+        varied = [name for name in choices if made[name].astype(str).nunique() > 1]
+        numbers = ["mean", "lower", "upper", "p_direction"]
+        return as_html(str(self), made[[*varied, *numbers]], most=8)
 
     def _counted(self) -> pd.DataFrame:
         return self.table[(self.table["error"] == "") & ~self.table["duplicate"].astype(bool)]

@@ -66,7 +66,7 @@ def describe_model(fit: Posterior, name: str, *, prob: float) -> OneModel:
     at = names.index(name)
     families = fit.data["family"].to_numpy().astype(str)
     pair, weights = next(iter(fit.categories.items()))
-    framing, sign = next(iter(named_framings(crossing.framings).items()))
+    framing, sign = next(iter(named_framings(crossing.framings, fit.focus.framing).items()))
     lean = _lean(fit, name, framing)
     others = np.flatnonzero(np.arange(len(names)) != at)
     rows = crossing.design.matrix
@@ -167,8 +167,9 @@ def _words(fit: Posterior, at: int, beside: NDArray[np.intp], prob: float) -> pd
     categories = np.array(crossing.categories, dtype=object)
     table = pd.DataFrame(
         {
-            "word": np.array(crossing.words, dtype=object),
-            "categories": [", ".join(categories[row]) for row in member],
+            # Objects, because pandas' own text refuses a lone surrogate.
+            "word": pd.Series(crossing.words, dtype=object),
+            "categories": pd.Series([", ".join(categories[row]) for row in member], dtype=object),
             "mean": draws.mean(axis=0),
             "sd": draws.std(axis=0, ddof=1),
             "lower": lower,

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from valuebias._core.notebooks import as_html
 from valuebias._core.text import visible_lines
 from valuebias.analysis.estimands.estimand import DIFFERENCE, SLOPE
 from valuebias.analysis.estimands.rows import headline_combination
@@ -102,6 +103,10 @@ class Placebo:
         return f"differ as much for {self.name} as the categories do", where
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Show the answer in a notebook."""
+        return as_html(str(self), self.table())
 
     def table(self) -> pd.DataFrame:
         """Give the difference with quantiles of the random ones.

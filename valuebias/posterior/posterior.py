@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias._core.notebooks import as_html
 from valuebias._core.text import visible_lines
 from valuebias.analysis.design.priors import Prior, prior_table
 from valuebias.analysis.estimands.diagnostics import (
@@ -23,8 +24,8 @@ from valuebias.analysis.estimands.diagnostics import (
 )
 from valuebias.analysis.estimands.estimand import COLUMNS, LEAN, MODEL, summarise_contrasts
 from valuebias.analysis.estimands.plain_names import ascii_name, plain_name, plain_names
-from valuebias.analysis.estimands.rows import Row
-from valuebias.analysis.estimands.weights import framing_contrasts
+from valuebias.analysis.estimands.rows import Row, headline_factor
+from valuebias.analysis.estimands.weights import Contrast, framing_contrasts, named_framings
 from valuebias.analysis.headline import Headline
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.notes import Note, as_notes
@@ -33,6 +34,7 @@ from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.posterior.estimates import check_prob, check_rope
 from valuebias.posterior.headline import make_headline
 from valuebias.posterior.questions import Questions
+from valuebias.posterior.wording import shown
 from valuebias.schema import member_table, model_table
 
 if TYPE_CHECKING:
@@ -76,12 +78,32 @@ class Posterior(Questions):
             f"{self.settings['path']} path>\n{self.headline()}"
         )
 
+    def _repr_html_(self) -> str:
+        """Show the headline and the first contrasts in a notebook."""
+        about, answer = repr(self).split("\n", 1)
+        table = self.contrasts()
+        first = table[table["framing"] == table["framing"].iloc[0]]
+        columns = ["estimand", "name", "at", "category", "framing", "mean", "lower", "upper"]
+        written = shown(table).loc[first.index, [*columns, "p_direction"]]
+        if (written["at"] == "").all():
+            written = written.drop(columns="at")
+        unit = describe(self.settings["outcome"]).unit
+        return as_html(about.strip("<>"), answer, written, f"In {unit}; 90% intervals.", most=8)
+
     @property
     def notes(self) -> list[Note]:
         """What the data cannot show, and what makes the answer less certain than it looks."""
         return as_notes(self.settings["notes"])
 
-    def contrasts(self, *, prob: float = 0.9, rope: float | None = None) -> pd.DataFrame:
+    def contrasts(
+        self,
+        *,
+        prob: float = 0.9,
+        rope: float | None = None,
+        pair: tuple[str, str] | None = None,
+        framing: str | None = None,
+        contrast: Contrast | None = None,
+    ) -> pd.DataFrame:
         """Summarise the estimands; the headline is the first row.
 
         Parameters
@@ -91,6 +113,12 @@ class Posterior(Questions):
         rope : float, optional
             Half-width of the region of practical equivalence around zero, in units of the outcome;
             the registered one, or 0.05 of its SD, if not given.
+        pair : pair of str, optional
+            The two families, or other levels, to compare; rows about others are left out.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`focused`.
+        contrast : pair of str or mapping, optional
+            The two categories to compare, likewise.
 
         Returns
         -------
@@ -109,8 +137,12 @@ class Posterior(Questions):
         Raises
         ------
         ValueBiasError
-            If `prob` is not between 0 and 1 or `rope` is negative.
+            If `prob` is not between 0 and 1, `rope` is negative, or a level, framing or category is
+            unknown.
         """
+        view = self._asked(pair, framing, contrast)
+        if view is not self:
+            return _only(view.contrasts(prob=prob, rope=rope), view, pair, framing)
         check_prob(prob)
         registered = (self.settings.get("prereg") or {}).get("rope")
         half = check_rope(registered if rope is None else rope, self.problem.crossing.scale)
@@ -153,15 +185,35 @@ class Posterior(Questions):
 
         return make_idata(self, self.contrast_draws)
 
-    def headline(self) -> Headline:
+    def headline(
+        self,
+        *,
+        pair: tuple[str, str] | None = None,
+        framing: str | None = None,
+        contrast: Contrast | None = None,
+    ) -> Headline:
         """Give the answer in a sentence or two, with its uncertainty.
+
+        Parameters
+        ----------
+        pair : pair of str, optional
+            The two families, or other levels, to compare; those of the fit if not given.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`focused`.
+        contrast : pair of str or mapping, optional
+            The two categories to compare, likewise.
 
         Returns
         -------
         Headline
             Text, its row of :meth:`contrasts`, and whether the fit converged.
+
+        Raises
+        ------
+        ValueBiasError
+            If a level, framing or category is unknown.
         """
-        return make_headline(self)
+        return make_headline(self._asked(pair, framing, contrast))
 
     def summary(self, *, prob: float = 0.9) -> pd.DataFrame:
         """Summarise SDs, correlations and category means.
@@ -186,6 +238,7 @@ class Posterior(Questions):
         self,
         *,
         pair: tuple[str, str] | None = None,
+        framing: str | None = None,
         by: str | Sequence[str] | None = None,
         at: Mapping[str, Any] | None = None,
         prob: float = 0.9,
@@ -196,6 +249,8 @@ class Posterior(Questions):
         ----------
         pair : pair of str, optional
             The two families, or other levels, to compare; those of the headline if not given.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`focused`.
         by : str or sequence of str, optional
             Variables of the formula within whose levels they are compared.
         at : mapping, optional
@@ -231,29 +286,22 @@ class Posterior(Questions):
         bases one in six words with a ``p_direction`` of .975 had the wrong sign; hence .995.
         """
         check_prob(prob)
-        # A view shares what is computed with what it is a view of.
-        asked = repr((self.focus, pair, by, at, prob))
+        view = self
+        if any(one is not None for one in (pair, framing, by, at)):
+            view = self.focused(pair=pair, framing=framing, by=by, at=at)
+        asked = repr((view.focus, prob))
         if asked not in self._words:
-            self._words[asked] = self._compare_words(pair, by, at, prob)
+            self._words[asked] = view._compare_words(prob)
         return self._words[asked].copy()
 
     @cached_property
     def _words(self) -> dict[str, pd.DataFrame]:
-        """Tables of words by what was asked: draws of thousands take time and memory."""
+        """Tables of words by what they are about: draws of thousands take time and memory."""
         return {}
 
-    def _compare_words(
-        self,
-        pair: tuple[str, str] | None,
-        by: str | Sequence[str] | None,
-        at: Mapping[str, Any] | None,
-        prob: float,
-    ) -> pd.DataFrame:
+    def _compare_words(self, prob: float) -> pd.DataFrame:
         """Compute what :meth:`words` gives."""
-        view = self
-        if pair is not None or by is not None or at is not None:
-            view = self.focused(pair=pair, by=by, at=at)
-        rows = view.compared_rows()
+        rows = self.compared_rows()
         if not rows:
             raise ValueBiasError(
                 f"the formula {self.settings['formula']!r} compares no groups of models, so no "
@@ -261,9 +309,10 @@ class Posterior(Questions):
             )
         # Without replication, a model's own effect is part of the difference of its family.
         replicated = "model_word" in self.problem.components.names
+        framing = next(iter(named_framings(self.problem.crossing.framings, self.focus.framing)))
         parts = []
         for row in rows:
-            draws = view.words_of(row.row)
+            draws = self.words_of(row.row, framing)
             parts.append(self._word_table(draws, row, prob, replicated))
         table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
         table.attrs |= {"draws": len(draws), "pair": (rows[0].first, rows[0].second)}
@@ -325,20 +374,30 @@ class Posterior(Questions):
             coords={"response": self.data["response"].to_numpy()},
         )
 
-    def models(self, *, prob: float = 0.9) -> pd.DataFrame:
+    def models(
+        self,
+        *,
+        prob: float = 0.9,
+        framing: str | None = None,
+        contrast: Contrast | None = None,
+    ) -> pd.DataFrame:
         """Leans of the models, with their coordinates; for a forest plot.
 
         Parameters
         ----------
         prob : float, default 0.9
             Probability of the equal-tailed intervals.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`focused`.
+        contrast : pair of str or mapping, optional
+            The two categories to compare, likewise.
 
         Returns
         -------
         DataFrame
             The ``model lean`` rows of :meth:`contrasts` joined with the models' coordinates.
         """
-        table = self.contrasts(prob=prob)
+        table = self.contrasts(prob=prob, framing=framing, contrast=contrast)
         of_models = (table["form"] == LEAN) & (table["variable"] == MODEL)
         leans = table[of_models].drop(columns="estimand")
         coords = model_table(self.data)
@@ -376,7 +435,14 @@ class Posterior(Questions):
         return prior_table(self.prior, problem.crossing, problem.components, problem.noise)
 
     def prior_sensitivity(
-        self, *, factors: tuple[float, ...] = (0.5, 2.0), prob: float = 0.9, progress: bool = True
+        self,
+        *,
+        factors: tuple[float, ...] = (0.5, 2.0),
+        prob: float = 0.9,
+        pair: tuple[str, str] | None = None,
+        framing: str | None = None,
+        contrast: Contrast | None = None,
+        progress: bool = True,
     ) -> pd.DataFrame:
         """Multiply each prior scale alone, and all together, and compare the headline.
 
@@ -386,6 +452,12 @@ class Posterior(Questions):
             Multiples of the prior scales.
         prob : float, default 0.9
             Probability of the intervals.
+        pair : pair of str, optional
+            The two families, or other levels, to compare; those of the fit if not given.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`focused`.
+        contrast : pair of str or mapping, optional
+            The two categories to compare, likewise.
         progress : bool, default True
             Show a progress bar on standard error.
 
@@ -417,7 +489,8 @@ class Posterior(Questions):
         """
         from valuebias.posterior.sensitivity import prior_sensitivity
 
-        return prior_sensitivity(self, factors=factors, prob=prob, progress=progress)
+        view = self._asked(pair, framing, contrast)
+        return prior_sensitivity(view, factors=factors, prob=prob, progress=progress)
 
     def log_ratio_to(self, prior: Prior) -> NDArray[np.float64]:
         """Log-ratio of another prior to that of the fit, at its draws: (draw,).
@@ -563,6 +636,9 @@ class Posterior(Questions):
         bins: int = 5,
         n: int = 9999,
         seed: int = 0,
+        pair: tuple[str, str] | None = None,
+        framing: str | None = None,
+        contrast: Contrast | None = None,
     ) -> Placebo:
         """Ask whether two arbitrary groups of words would tell the families apart as far.
 
@@ -577,6 +653,12 @@ class Posterior(Questions):
             Random splits.
         seed : int, default 0
             Of the splits.
+        pair : pair of str, optional
+            The two families, or other levels, to compare; those of the fit if not given.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`focused`.
+        contrast : pair of str or mapping, optional
+            The two categories to compare, likewise.
 
         Returns
         -------
@@ -604,15 +686,29 @@ class Posterior(Questions):
         """
         from valuebias.posterior.placebo import placebo
 
-        return placebo(self, match, bins, n, seed)
+        return placebo(self._asked(pair, framing, contrast), match, bins, n, seed)
 
-    def influence(self, *, prob: float = 0.9, progress: bool = True) -> pd.DataFrame:
+    def influence(
+        self,
+        *,
+        prob: float = 0.9,
+        pair: tuple[str, str] | None = None,
+        framing: str | None = None,
+        contrast: Contrast | None = None,
+        progress: bool = True,
+    ) -> pd.DataFrame:
         """Estimate the headline without each model, and without each base that models share.
 
         Parameters
         ----------
         prob : float, default 0.9
             Probability of the intervals.
+        pair : pair of str, optional
+            The two families, or other levels, to compare; those of the fit if not given.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`focused`.
+        contrast : pair of str or mapping, optional
+            The two categories to compare, likewise.
         progress : bool, default True
             Show a progress bar on standard error.
 
@@ -635,7 +731,8 @@ class Posterior(Questions):
         from valuebias.posterior.influence import influence
 
         self.require_gaussian("influence()")
-        return influence(self, self.contrasts(prob=prob), progress=progress)
+        view = self._asked(pair, framing, contrast)
+        return influence(view, view.contrasts(prob=prob), progress=progress)
 
     def draws(self, *, format: Literal["tidy", "draws_df"] = "tidy") -> pd.DataFrame:
         """Posterior draws as a table, for R: SDs, correlations, category means and all contrasts.
@@ -751,3 +848,18 @@ def _by_word(draws: Array, prob: float) -> Array:
         above = (some > 0).mean(axis=0)
         parts.append(np.stack([some.mean(axis=0), some.std(axis=0, ddof=1), *ends, above]))
     return np.concatenate(parts, axis=1)
+
+
+def _only(
+    table: pd.DataFrame, fit: Posterior, pair: tuple[str, str] | None, framing: str | None
+) -> pd.DataFrame:
+    """Leave out the rows about other framings and other levels than were asked for."""
+    keep = np.ones(len(table), dtype=bool)
+    if framing is not None:
+        keep &= (table["framing"] == table["framing"].iloc[0]).to_numpy()
+    if pair is not None:
+        factor = headline_factor(fit.problem.crossing.design, fit.focus.pair)
+        of_levels = (table["variable"] == getattr(factor, "expression", "")).to_numpy()
+        asked = [*map(str, pair), ""]
+        keep &= ~of_levels | (table["first"].isin(asked) & table["second"].isin(asked)).to_numpy()
+    return table[keep].reset_index(drop=True)

@@ -204,7 +204,9 @@ def judge(fit: Posterior) -> str:
     departs = _front_departs(fit)
     asked = fit
     if departs:
-        asked = fit.focused(pair=question["pair"], by=[], at={}, contrast=question["contrast"])
+        asked = fit.focused(
+            pair=question["pair"], by=[], at={}, contrast=question["contrast"], framing="signed"
+        )
     row = asked.contrasts().iloc[0]
     draws = asked.contrast_draws.isel(estimand=0)
     values = {name: float(row[name]) for name in DECIDED if name in row}
@@ -230,6 +232,8 @@ def _front_departs(fit: Posterior) -> list[str]:
     if at or fit.focus.at or fit.focus.by:
         where = at or ", ".join([*fit.focus.by, *fit.focus.at])
         departs.append(f"models with {where} instead of all")
+    if fit.focus.framing:
+        departs.append(f"{fit.focus.framing} prompts instead of all")
     return departs
 
 

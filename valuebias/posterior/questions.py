@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias._core.checks import check_known
 from valuebias._core.frames import as_frame
 from valuebias.analysis.design.formula import ModelDesign
 from valuebias.analysis.estimands.cells import (
@@ -92,6 +93,7 @@ class Questions(Draws):
         by: str | Sequence[str] | None = None,
         at: Mapping[str, Any] | None = None,
         contrast: Contrast | None = None,
+        framing: str | None = None,
     ) -> Self:
         """View the fit with another question in front: in its headline, tables, figures, report.
 
@@ -108,6 +110,9 @@ class Questions(Draws):
             Values that variables are set to, such as ``{"n_params": 8e9}``.
         contrast : pair of str or mapping, optional
             The two categories to compare, or a weight for each that takes part.
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of: all, signed by their framing, or those of one framing, of
+            negative ones with the sign turned, so that a positive lean is a liking.
 
         Returns
         -------
@@ -138,6 +143,11 @@ class Questions(Draws):
             # As cells take them: what is wrong is said here.
             make_cells(design, (), at, "observed")
             focus["at"] = {name: np.asarray(value).tolist() for name, value in at.items()}
+        if framing is not None:
+            present = self.problem.crossing.framings
+            known = ("signed", *present)
+            check_known(framing, known, f"The prompts have no framing {shown(framing)}.")
+            focus["framing"] = framing if len(present) > 1 and framing != "signed" else None
         settings = {**self.settings, "focus": focus}
         if contrast is not None:
             category_contrasts(self.problem.crossing.categories, contrast)
@@ -150,6 +160,14 @@ class Questions(Draws):
             view.settings["focus"] = focus | largest_difference(view)
         view.contrast_draws  # noqa: B018  # errors belong here, not to the first table
         return view
+
+    def _asked(
+        self, pair: tuple[str, str] | None, framing: str | None, contrast: Contrast | None
+    ) -> Self:
+        """View the fit with what a table, a headline or a figure was asked in front."""
+        if pair is None and framing is None and contrast is None:
+            return self
+        return self.focused(pair=pair, framing=framing, contrast=contrast)
 
     def means(
         self,
@@ -426,7 +444,7 @@ class Questions(Draws):
                 departure += bases[of].models(family) if relative is None else base[:, relative]
                 if these_words:
                     departure += unseen.on_these_words(family) + bases[of].on_these_words(family)
-                for framing, sign in named_framings(crossing.framings).items():
+                for framing, sign in named_framings(crossing.framings, self.focus.framing).items():
                     draws = (coefficient @ sign) @ rows[k] + departure @ sign
                     items.append(
                         Estimand(PREDICTED, "model", label, "", framing, *pair, draws,
@@ -493,7 +511,7 @@ class Questions(Draws):
             }
         else:
             asked = self._weights(contrast)
-        items = make_estimands(crossing, self.effects, rows, asked)
+        items = make_estimands(crossing, self.effects, rows, asked, self.focus.framing)
         if each:
             items = [replace(item, of_category=True) for item in items]
         repeated = [cells[i % len(rows)] for i in range(len(items))]
@@ -576,7 +594,7 @@ def largest_difference(fit: Questions) -> dict[str, Any]:
     rows = [
         row for row in level_rows(crossing.design, factor, Focus(at=at)) if row.form == DIFFERENCE
     ]
-    items = make_estimands(crossing, fit.effects, rows, {pair: weights})
+    items = make_estimands(crossing, fit.effects, rows, {pair: weights}, fit.focus.framing)
     means = [float(item.draws.mean()) for item in items[: len(rows)]]
     most = int(np.argmax(np.abs(means)))
     levels = [rows[most].first, rows[most].second]

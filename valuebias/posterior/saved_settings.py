@@ -8,6 +8,7 @@ from typing import Any
 
 from valuebias.analysis.design.noise import read_noise
 from valuebias.errors import ValueBiasError, shown
+from valuebias.schema.contract import SIGNS
 
 __all__ = ["SETTINGS_OF_ABLATIONS", "SETTINGS_OF_FITS", "parse_settings"]
 
@@ -86,7 +87,8 @@ def _focus(stored: Any) -> dict[str, Any]:
     focus = {} if stored is None else stored
     if not isinstance(focus, dict) or not all(
         [
-            focus.keys() <= {"pair", "by", "at", "largest"},
+            focus.keys() <= {"pair", "by", "at", "largest", "framing"},
+            focus.get("framing") in (None, *SIGNS),
             isinstance(focus.get("at", {}), dict),
             isinstance(focus.get("by", []), list),
             all(isinstance(name, str) for name in [*focus.get("by", []), *focus.get("pair", [])]),

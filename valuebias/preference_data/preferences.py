@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from valuebias._core.checks import check_whole
+from valuebias._core.notebooks import as_html
 from valuebias._core.progress import progress_bar
 from valuebias._core.provenance import record
 from valuebias._core.text import visible
@@ -78,6 +79,10 @@ class Preferences:
         counts = {"pair": len(self), "prompt": self.pairs["prompt"].nunique()}
         parts = ", ".join(f"{n:,} {noun}{'s' * (n != 1)}" for noun, n in counts.items())
         return f"<Preferences {visible(self.name)!r}: {parts}>"
+
+    def _repr_html_(self) -> str:
+        """Show how many pairs there are, and the report in a notebook."""
+        return as_html(repr(self).strip("<>"), self.report, most=40)
 
     def conversations(self, side: str) -> list[list[Message]]:
         """Return whole conversations, to be put through a chat template.

@@ -12,6 +12,7 @@ from valuebias._core.atomic import atomic_path
 from valuebias._core.provenance import versions
 from valuebias.analysis.outcome import describe
 from valuebias.plots.one_model import plot_one_model
+from valuebias.plots.theme import house_style
 from valuebias.posterior.headline import OPEN, verdict_of
 from valuebias.posterior.one_model import OneModel
 from valuebias.posterior.posterior import Posterior
@@ -138,9 +139,11 @@ def _lean_section(fit: Posterior, card: OneModel, unit: str, *, figures: bool) -
     picture = None
     if figures:
         families = [str(name) for name in fit.data["family"].to_numpy()]
+        with house_style():
+            figure = plot_one_model(card, families, unit)
         picture = Picture(
             "one_model",
-            plot_one_model(card, families, unit),
+            figure,
             "Densities of the model's lean, of that of a new model of its family and of a new "
             "model of any family. The table below has the numbers.",
             "The lean of this model (dashed: its median) on those predicted for new models.",

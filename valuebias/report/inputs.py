@@ -71,7 +71,12 @@ class Inputs:
         self, name: str, draw: Callable[[], Figure], alt: str, caption: str
     ) -> Picture | None:
         """Draw a figure, if figures are wanted."""
-        return Picture(name, draw(), alt, caption) if self.figures else None
+        if not self.figures:
+            return None
+        from valuebias.plots.theme import house_style
+
+        with house_style():
+            return Picture(name, draw(), alt, caption)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from valuebias._core import text
 from valuebias._core.markup import markdown, tex
 from valuebias._core.text import visible
 from valuebias.analysis.estimands.plain_names import plain_names
-from valuebias.plots.canvas import FAINT, GREY, INK, PAPER, styled
+from valuebias.plots.theme import FAINT, GREY, INK, PAPER, house_style, styled
 
 if TYPE_CHECKING:
     from valuebias.report.content import Column, Content, Picture
@@ -158,7 +158,7 @@ def _svg(picture: Picture) -> Markup:
     for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
         patch.set(facecolor="none", edgecolor="none")
     figure.set_dpi(130)
-    with styled(), mpl.rc_context({"svg.hashsalt": picture.name}):
+    with house_style(), styled(), mpl.rc_context({"svg.hashsalt": picture.name}):
         FigureCanvasSVG(figure).print_svg(buffer, metadata=_NO_METADATA)
     drawn = buffer.getvalue()
     drawn = drawn[drawn.index("<svg") :]

@@ -42,6 +42,16 @@ _FRAMED = {
     "number means the more liked category; “negative” is the lean as it was scored. That liking "
     "cannot be told from a habit of scoring some words low: positive prompts would tell.",
 }
+_ASKED = {
+    "positive": "These are the positive prompts (“the best thing”) alone, as was asked: under them "
+    "a preference cannot be told from a habit of scoring some words high, which the lean signed by "
+    "framing, over all prompts, does.",
+    TURNED: "These are the negative prompts (“the worst thing”) alone, as was asked, where a high "
+    "reward means disliking. “Negative, turned” is the lean under them with its sign turned, so "
+    "that a positive number means the more liked category. Under them a preference cannot be told "
+    "from a habit of scoring some words low, which the lean signed by framing, over all prompts, "
+    "does.",
+}
 _SHOWN_WORDS = 20
 
 
@@ -51,9 +61,10 @@ def reading(inputs: ReportInputs) -> tuple[str, ...]:
     kind = describe(spec["outcome"])
     first, other = row["over"], row["against"] or "the other categories"
     turned = "" if kind.sign > 0 else " Ranks are reversed here: higher means a higher reward."
+    framed = _ASKED if inputs.fit.focus.framing else _FRAMED
     return (
         f"A model's lean is how much higher it rewards the words of {first} than those of {other}, "
-        f"in units of the outcome ({kind.units}). {_FRAMED[inputs.framing]}",
+        f"in units of the outcome ({kind.units}). {framed[inputs.framing]}",
         f"One unit: {kind.reading}{turned}",
         f"Given the model and the data, the quantity lies in the interval with a probability of "
         f"{PROB:.0%}. It lies within {inputs.rope} of zero, which is taken as too small to matter, "

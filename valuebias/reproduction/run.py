@@ -14,6 +14,7 @@ import pandas as pd
 
 from valuebias._core.atomic import atomic_path, probe
 from valuebias._core.disk import WriteError
+from valuebias._core.notebooks import as_html
 from valuebias._core.progress import progress_bar
 from valuebias._core.provenance import sha256, versions
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
@@ -50,6 +51,10 @@ class Reproduction:
 
     folder: Path
     table: pd.DataFrame = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        """Show what was made in a notebook."""
+        return as_html(str(self.folder), self.table.drop(columns="files", errors="ignore"), most=40)
 
     @property
     def complete(self) -> bool:
@@ -190,9 +195,11 @@ def _entry(
 
 def _make(item: Item, sources: Sources, settings: Settings, folder: Path) -> list[str]:
     """Make an item's folder, whole or not at all; return its notes, with warnings."""
+    from valuebias.plots.theme import house_style
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ValueBiasWarning)
-        with atomic_path(folder) as part:
+        with atomic_path(folder) as part, house_style():
             part.mkdir()
             notes = item.make(sources, settings, part)
     ours = [w for w in caught if issubclass(w.category, ValueBiasWarning)]

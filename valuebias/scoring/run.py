@@ -14,7 +14,7 @@ from typing import Any, Literal, overload
 import xarray as xr
 
 from valuebias._core.atomic import probe
-from valuebias._core.progress import seen_console
+from valuebias._core.progress import live_bar
 from valuebias._core.provenance import versions
 from valuebias._core.text import visible
 from valuebias.backends import memory
@@ -343,18 +343,6 @@ class ScoringProgress:
 @contextmanager
 def scoring_progress(*, shown: bool, n_models: int, work: float) -> Iterator[ScoringProgress]:
     """Show progress while models are scored."""
-    console = seen_console() if shown else None
-    if console is None:
-        yield ScoringProgress(None, n_models=n_models, work=work)
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[prompts]}", markup=False),
-        TextColumn("{task.fields[speed]}", markup=False),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
+    columns = ("{task.description}", "bar", "{task.fields[prompts]}", "{task.fields[speed]}")
+    with live_bar(*columns, "remaining", shown=shown) as bar:
         yield ScoringProgress(bar, n_models=n_models, work=work)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
+from valuebias._core.notebooks import as_html
 from valuebias._core.text import visible_lines
 from valuebias.analysis.ablation.curves import Curves
 from valuebias.analysis.ablation.levelling import LeanDraws
@@ -18,11 +19,14 @@ from valuebias.analysis.notes import Note
 from valuebias.posterior.ablation.estimates import Estimates, check_prob
 from valuebias.posterior.ablation.framings import SIGNED, compare_framings, look
 from valuebias.posterior.ablation.word_changes import most_moved
+from valuebias.posterior.wording import shown
 
 if TYPE_CHECKING:
     from valuebias.posterior.posterior import Posterior
 
 __all__ = ["AblationPosterior"]
+
+_SHOWN = ("name", "category", "source", "n_pairs", "mean", "lower", "upper", "p_direction")
 
 
 class AblationPosterior(Estimates):
@@ -54,6 +58,13 @@ class AblationPosterior(Estimates):
             f"<valuebias.{type(self).__name__} {self.formula!r}: {len(models)} checkpoints of "
             f"{', '.join(self.curves.families)}, {self.framing}>\n{self.headline()}"
         )
+
+    def _repr_html_(self) -> str:
+        """Show the headline and the gaps in a notebook."""
+        about, answer = repr(self).split("\n", 1)
+        gaps = shown(self.gaps())
+        note = f"In {self.unit}; 90% intervals."
+        return as_html(about.strip("<>"), answer, gaps[list(_SHOWN)], note)
 
     def at_framing(self, framing: str) -> Self:
         """Select one framing of the prompts, of the same fit.
@@ -164,8 +175,13 @@ class AblationPosterior(Estimates):
                    "lower", "upper", "p_direction", "rhat", "ess_bulk", "ess_tail"]  # fmt: skip
         return pd.concat([part[columns] for part in parts], ignore_index=True)
 
-    def headline(self) -> Headline:
+    def headline(self, *, framing: str | None = None) -> Headline:
         """Give the answer in a few sentences, with its uncertainty.
+
+        Parameters
+        ----------
+        framing : {"signed", "positive", "negative"}, optional
+            The prompts to speak of, as in :meth:`at_framing`; the fit's if not given.
 
         Returns
         -------
@@ -176,7 +192,7 @@ class AblationPosterior(Estimates):
         """
         from valuebias.posterior.ablation.headline import ablation_headline
 
-        return ablation_headline(self)
+        return ablation_headline(self if framing is None else self.at_framing(framing))
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Save the fit whole; read it with :func:`valuebias.load`.
