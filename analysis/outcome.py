@@ -329,8 +329,8 @@ def _check_varies(score: xr.DataArray) -> None:
         rows = score.isel(response=0, drop=True)
         raise ValueBiasError(
             f"All words have the same score at {_where(rows, flat)} ({int(flat.sum())} such "
-            "model × prompt in all), so z scores do not exist there. Use kind='rank' or 'normal', "
-            "or drop it."
+            "model × prompt in all), so z scores do not exist there. Use outcome='rank' or "
+            "outcome='normal', or drop it."
         )
 
 

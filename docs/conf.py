@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Any
 
 project = "valuebias"
 author = "The valuebias developers"
@@ -42,29 +43,46 @@ nb_execution_timeout = 300
 nb_merge_streams = True
 
 # A notebook keeps the outputs that it has: its models take minutes, and are not at hand everywhere.
-nb_execution_excludepatterns = ["studies/*.ipynb"]
+nb_execution_excludepatterns = ["studies/base-models.ipynb"]
 
-# The released scores may not be passed on, so their page is run only where they are at hand.
+# The released scores may not be passed on, so what they gave is kept; where they are at hand, the
+# page is run.
 released = Path(os.environ.get("VALUEBIAS_DATA", ""))
-if released.name:
-    tags.add("released_data")  # type: ignore[name-defined]  # noqa: F821 (Sphinx provides it)
-else:
-    nb_execution_excludepatterns.append("studies/big-two.md")
+if not released.name:
+    nb_execution_excludepatterns.append("studies/big-two.ipynb")
 # What humans prefer lies in that folder or beside it.
-if released.name and any((folder / "elo").is_dir() for folder in (released, released.parent)):
-    tags.add("elo_data")  # type: ignore[name-defined]  # noqa: F821
-else:
-    nb_execution_excludepatterns.append("studies/elo.md")
+if not any((folder / "elo").is_dir() for folder in (released, released.parent) if released.name):
+    nb_execution_excludepatterns.append("studies/elo.ipynb")
 
 html_theme = "pydata_sphinx_theme"
 html_title = "valuebias"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 # Pages without pages below them need no list of those.
-html_sidebars = {page: [] for page in ("tutorial", "model", "changelog")}
+html_sidebars = {page: [] for page in ("tutorial", "gallery", "model", "changelog")}
 html_show_sourcelink = False
 html_theme_options = {
     "show_toc_level": 2,
+    "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
 }
+
+
+def say_what_ran(app: Any, exception: Exception | None) -> None:
+    """Say which pages with code were run, and which show what they kept."""
+    from myst_nb.sphinx_ import NbMetadataCollector
+
+    if exception is not None or app.builder.name != "html":
+        return
+    ran = {name for name in app.env.found_docs if NbMetadataCollector.get_exec_data(app.env, name)}
+    kept = sorted(
+        Path(pattern).with_suffix("").as_posix() for pattern in nb_execution_excludepatterns
+    )
+    print(f"ran ({len(ran)}): {', '.join(sorted(ran))}")
+    print(f"kept their outputs ({len(kept)}): {', '.join(kept)}")
+
+
+def setup(app: Any) -> None:
+    """Tell the builder of the site what to say at its end."""
+    app.connect("build-finished", say_what_ran)

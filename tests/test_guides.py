@@ -150,11 +150,11 @@ def test_ten_values_in_two_languages_as_the_guide_shows_it(
 def test_the_study_of_human_ratings_says_what_its_code_gives(
     elo: xr.Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = (ROOT / "docs" / "studies" / "elo.md").read_text(encoding="utf-8")
-    cells = re.findall(r"^```\{code-cell\} ipython3\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    page = json.loads((ROOT / "docs" / "studies" / "elo.ipynb").read_text(encoding="utf-8"))
     names: dict[str, Any] = {}
-    for cell in cells:
-        exec(re.sub("^:tags:.*$", "", cell, flags=re.MULTILINE), names)  # noqa: S102 - our own page
+    for cell in page["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)  # noqa: S102 - our own page
     assert names["scores"].equals(elo)
     mean = names["mean"]
     models = mean.loc[mean["estimand"] == "model"].set_index("name")

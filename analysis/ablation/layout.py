@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.design.formula import parse_formula
 from valuebias.analysis.design.grouping import make_space, run_labels
 from valuebias.analysis.design.random_terms import groups_of, split_random
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, few
 
 __all__ = [
     "COORDS",
@@ -40,12 +40,19 @@ COORDS = ("family", "base", "source", "n_pairs", "seed", "step")
 
 def check_models(models: pd.DataFrame) -> None:
     """Refuse models that are not an ablation."""
-    for name in COORDS:
-        if name not in models.columns:
-            raise ValueBiasError(
-                f"the models have no coordinate {name!r}; an ablation needs {', '.join(COORDS)}. "
-                f"Add it with ds.assign_coords({name}=('model', [...]))."
-            )
+    lacking = [name for name in COORDS if name not in models.columns]
+    if lacking:
+        said = (
+            f"the models have no coordinate {few(lacking)}; an ablation needs {', '.join(COORDS)}: "
+            "what each model was trained from and on."
+        )
+        given = ", ".join(f"{name}=('model', [...])" for name in lacking)
+        raise ValueBiasError(
+            f"{said} Add with ds.assign_coords({given}) what is known; models that were not "
+            "trained to be compared so are fitted by valuebias.fit(ds).",
+            in_shell=f"{said} Name them in columns of the models table; models that were not "
+            "trained to be compared so are fitted with --no-ablation.",
+        )
     for name, need, least in (("n_pairs", "a positive number", 0.0), ("step", "zero or more", -1)):
         values = pd.to_numeric(models[name], errors="coerce").to_numpy(dtype=float)
         wrong = ~(np.isfinite(values) & (values > least))
@@ -66,7 +73,10 @@ def check_models(models: pd.DataFrame) -> None:
         raise ValueBiasError(
             f"model {unnamed[0]!r} has no base ({len(unnamed)} of {len(models)} have none); an "
             "ablation needs the checkpoint that each model was trained from. Give it with "
-            "ds.assign_coords(base=('model', [...])) or in the models table."
+            "ds.assign_coords(base=('model', [...])) or in the models table.",
+            in_shell=f"model {unnamed[0]!r} has no base ({len(unnamed)} of {len(models)} have "
+            "none); an ablation needs the checkpoint that each model was trained from. Give it in "
+            "a column 'base' of the models table.",
         )
     families = sorted(set(models["family"].astype(str)))
     if len(families) < 2:

@@ -108,11 +108,14 @@ def median_ranks(dataset: xr.Dataset, *, contrast: tuple[str, str] | None = None
     """
     members = dataset["membership"].transpose("response", "category").to_numpy()
     if not are_marks(members.astype(float)):
-        raise ValueBiasError(
+        said = (
             "The paper's analysis takes medians over words that are in a category or are not, and "
             "these words have weights. Say from which weight on a word belongs: "
-            "valuebias.lexicon(..., threshold=0.5), or of this dataset "
-            "dataset.assign(membership=dataset['membership'] >= 0.5)."
+        )
+        raise ValueBiasError(
+            f"{said}valuebias.lexicon(..., threshold=0.5), or of this dataset "
+            "dataset.assign(membership=dataset['membership'] >= 0.5).",
+            in_shell=f"{said}--threshold 0.5.",
         )
     names = [str(name) for name in dataset["category"].to_numpy()]
     keep = _kept(names, contrast)

@@ -19,7 +19,7 @@ from valuebias.analysis.design.formula import ModelDesign
 from valuebias.analysis.design.grouping import Group, ModelSpace, find_groups, make_space
 from valuebias.errors import ValueBiasError
 from valuebias.schema import FRAMINGS
-from valuebias.schema.weights import are_marks
+from valuebias.schema.weights import are_marks, poles_advice
 
 __all__ = [
     "FRAMINGS",
@@ -275,10 +275,12 @@ def word_axes(
     """
     n_words, n_categories = weights.shape
     if n_categories < 2:
-        raise ValueBiasError(
+        said = (
             f"the lexicon has {n_categories} category {list(membership.columns)}; the model "
             "compares categories, so at least two are needed."
         )
+        in_python, in_shell = poles_advice(membership)
+        raise ValueBiasError(f"{said}{in_python}", in_shell=f"{said}{in_shell}")
     if n_words < n_categories + len(names) + 1:
         beside = f" and {len(names)} covariates" if names else ""
         raise ValueBiasError(

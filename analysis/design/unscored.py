@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.notes import Note
 from valuebias.errors import ValueBiasError, few, shown
-from valuebias.schema.contract import FRAMINGS, NEUTRAL
+from valuebias.schema.contract import FRAMINGS, NEUTRAL, SIGNS
 
 __all__ = ["check_framings", "check_scored", "unscored_notes"]
 
@@ -40,18 +40,27 @@ def check_scored(
     by_prompt = np.asarray(observed.any(axis=(0, 2)))
     for name in np.unique(framing):
         if not by_prompt[framing == name].any():
-            raise ValueBiasError(
+            said = (
                 f"no score was given after a prompt of {name} framing, so that nothing can be said "
-                f'of it; leave these prompts out: dataset.isel(prompt=dataset["framing"] != '
-                f'"{name}").'
+                "of it; "
+            )
+            others = next((one for one in SIGNS if one != name), "")
+            raise ValueBiasError(
+                f'{said}leave these prompts out: dataset.isel(prompt=dataset["framing"] != '
+                f'"{name}").',
+                in_shell=f"{said}fit the others: --framing {others}.",
             )
     by_word = np.asarray(observed.any(axis=(0, 1)))
     member = membership.to_numpy(dtype=bool)
     empty = [str(name) for j, name in enumerate(membership) if not by_word[member[:, j]].any()]
     if empty:
-        raise ValueBiasError(
+        said = (
             f"no word in {_categories(empty)} was scored, so that nothing can be said of it; leave "
-            f"it out: dataset.drop_sel(category=[{', '.join(map(shown, empty[:5]))}])."
+            "it out"
+        )
+        raise ValueBiasError(
+            f"{said}: dataset.drop_sel(category=[{', '.join(map(shown, empty[:5]))}]).",
+            in_shell=f"{said} of the lexicon.",
         )
 
 

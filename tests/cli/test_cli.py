@@ -29,6 +29,7 @@ from valuebias._core.text import visible
 from valuebias.cli import fits
 from valuebias.cli.app import app
 from valuebias.cli.fits import print_result
+from valuebias.cli.spoken import spoken
 from valuebias.datasets.simulate import simulate
 from valuebias.scoring.run import scoring_progress
 
@@ -329,7 +330,7 @@ class TestFit:
     def test_result_in_words(self, run: Run, scores_file: Path) -> None:
         options = ["--draws", 200, "--chains", 2, "--seed", 1]
         shown = succeeded(run("fit", scores_file, *options, "--contrast", "communion", "agency"))
-        assert "Contrasts, with 90% intervals" in shown
+        assert "Contrasts (SD), with 90% intervals" in shown
         assert "Gemma − Llama signed communion − agency" in " ".join(shown.split())
         assert "communion over agency" in shown.splitlines()[-1]
 
@@ -350,7 +351,7 @@ class TestFit:
         path = valuebias.write(ds, tmp_path / "apart.nc")
         options = ["--draws", 200, "--chains", 2, "--seed", 1, "--outcome", "raw"]
         shown = succeeded(run("fit", path, *options))
-        table = shown.split("Contrasts, with 90% intervals")[1]
+        table = shown.split("Contrasts (score units)")[1]
         row = next(line for line in table.splitlines() if "signed" in line)
         assert re.search(r"> 0\.99\d?$", row.strip())
         told = json.loads(succeeded(run("fit", path, *options, "--json")))
@@ -363,7 +364,7 @@ class TestFit:
         fit = valuebias.fit(simulated, draws=20, tune=100, chains=2, seed=1, progress=False)
         found = replace(fit.diagnostics(), converged=True, messages=[], cautions=["a\x1b[31mb"])
         fit.__dict__["_diagnosed"] = found
-        print_result(fit)
+        print_result(fit, fits.fit)
         shown = capsys.readouterr().out
         assert shown.startswith(r"Caution: a\x1b[31mb")
         assert "NOT CONVERGED" not in shown
@@ -426,14 +427,14 @@ class TestAblation:
         result = run("fit", ablation_file, "--ablation", *self.QUICK, "--report", "tables/")
         shown = succeeded(result)
         assert "fitted as an ablation" not in result.stderr
-        assert "Gaps in agency − communion, with 90% intervals" in shown
+        assert "Gaps in agency − communion (SD), with 90% intervals" in shown
         assert "gap per doubling" in shown
         assert (tmp_path / "tables" / "closing.csv").exists()
 
     def test_can_be_refused(self, run: Run, ablation_file: Path) -> None:
         result = run("fit", ablation_file, "--no-ablation", *self.QUICK)
-        assert "Contrasts, with 90% intervals" in succeeded(result)
-        assert "valuebias.fit_ablation" in result.stderr
+        assert "Contrasts (SD), with 90% intervals" in succeeded(result)
+        assert "'valuebias fit --ablation' says how the gap" in " ".join(result.stderr.split())
 
     def test_is_not_chosen_where_it_cannot_be_fitted(
         self, run: Run, ablation_file: Path, tmp_path: Path
@@ -445,7 +446,7 @@ class TestAblation:
             scores.assign_coords(n_pairs=("model", pairs)), tmp_path / "broken.nc"
         )
         result = run("fit", broken, *self.QUICK)
-        assert "Contrasts, with 90% intervals" in succeeded(result)
+        assert "Contrasts (SD), with 90% intervals" in succeeded(result)
         assert "cannot be fitted as an ablation: model 'rm 0' has n_pairs = nan" in result.stderr
 
     def test_wrong_calls(self, run: Run, ablation_file: Path, scores_file: Path) -> None:
@@ -627,7 +628,7 @@ class TestDemo:
         lines = succeeded(run("demo", "--draws", 200, "--chains", 2)).splitlines()
         assert lines[-2] == "valuebias-demo/report.html"
         saved = valuebias.load(tmp_path / "valuebias-demo" / "fit.nc")
-        assert lines[-1] == str(saved.headline())
+        assert lines[-1] == spoken(str(saved.headline()), ("draws", "chains", "seed"))
         page = (tmp_path / "valuebias-demo" / "report.html").read_text(encoding="utf-8")
         assert page.startswith("<!doctype html>")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from ablations import ablation
 from click.testing import Result
 
 import valuebias
@@ -55,6 +56,45 @@ def test_the_settings_of_a_fit_give_it_again(run: Run, scores: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
+def test_the_prompts_that_were_fitted_are_among_the_settings(run: Run, tmp_path: Path) -> None:
+    ds = simulate(n_models={"A": 2, "B": 2}, n_prompts=4, n_words=10, seed=1)
+    framing = ["neutral", *ds["framing"].to_numpy()[1:].tolist()]
+    valuebias.write(ds.assign_coords(framing=("prompt", framing)), tmp_path / "scores.nc")
+    for asked in ("signed", "negative", "neutral"):
+        one = run("fit", "scores.nc", *QUICK, "--framing", asked, "--seed", "1", "--out", "one.nc")
+        assert one.exit_code == 0, one.output
+        assert run("settings", "one.nc", "--out", "fit.yaml").exit_code == 0
+        assert f'framing: "{asked}"' in Path("fit.yaml").read_text(encoding="utf-8")
+        two = run("fit", "scores.nc", "--config", "fit.yaml", "--out", "two.nc")
+        assert two.exit_code == 0, two.output
+        first, second = valuebias.load("one.nc"), valuebias.load("two.nc")
+        pd.testing.assert_frame_equal(first.contrasts(), second.contrasts())
+    # An option beside the file counts.
+    done = run("fit", "scores.nc", "--config", "fit.yaml", "--framing", "signed", "--out", "3.nc")
+    assert done.exit_code == 0, done.output
+    assert valuebias.load("3.nc").data.sizes["prompt"] == 3
+
+
+@pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
+@pytest.mark.parametrize("rope", [(), ("--rope", "0.25")])
+def test_the_settings_of_an_ablation_give_it_again(
+    run: Run, tmp_path: Path, rope: tuple[str, ...]
+) -> None:
+    valuebias.write(ablation(1, n_pairs=(8_000, 16_000), seeds=2), tmp_path / "scores.nc")
+    done = run("fit", "scores.nc", *QUICK, "--seed", "2", *rope, "--out", "one.nc")
+    assert done.exit_code == 0, done.output
+    assert run("settings", "one.nc", "--out", "fit.yaml").exit_code == 0
+    config = read_config(Path("fit.yaml"))
+    assert config["ablation"] is True
+    assert config["rope"] == (0.25 if rope else None)
+    assert run("fit", "scores.nc", "--config", "fit.yaml", "--out", "two.nc").exit_code == 0
+    first, second = valuebias.load("one.nc"), valuebias.load("two.nc")
+    assert isinstance(first, valuebias.AblationFit)
+    pd.testing.assert_frame_equal(first.gaps(), second.gaps())
+    assert first.rope == second.rope
+
+
+@pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
 def test_the_sampler_is_chosen(run: Run, scores: str) -> None:
     done = run("fit", scores, *QUICK, "--seed", "1", "--sampler", "nutpie", "--out", "fit.nc")
     assert done.exit_code == 0, done.output
@@ -75,6 +115,9 @@ def test_the_sampler_is_chosen(run: Run, scores: str) -> None:
         ("prior: 0.5", "expected scales"),
         ("prior: {efect: 0.5}", "Did you mean 'effect'?"),
         ("family: studnt", "Did you mean 'student'?"),
+        ("framing: best", "expected signed, positive, negative, neutral, or null"),
+        ("ablation: 1", "expected true, false, or null"),
+        ("rope: wide", "expected a number of zero or more"),
         ("- draws", "expected settings and their values"),
         ("", "is empty"),
         ("draws: 3\ndraws: 4", "draws"),

@@ -592,3 +592,41 @@ def test_a_changed_lexicon_is_refused(
     changed.write_bytes(original[:-10])
     with pytest.raises(ValueBiasError, match="not the released file: its SHA-256 is"):
         lexicon("big2-nouns")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("emfd", "taters:Moral Foundations - eMFD"),
+        ("emfd:care", "taters:Moral Foundations - eMFD"),
+        ("J-MFD", "J-MFD_2018r1.dic"),
+        ("moralstrength:care", "(rating − 5) / 4"),
+    ],
+)
+def test_lists_that_are_elsewhere_are_named(name: str, said: str) -> None:
+    with pytest.raises(ValueBiasError, match=re.escape(said)):
+        lexicon(name)
+
+
+def test_a_japanese_dictionary_is_read_as_published(tmp_path: Path) -> None:
+    # Written in the form of J-MFD: tabs doubled, a line left empty, wildcards without spaces.
+    path = tmp_path / "jmfd.dic"
+    path.write_text(
+        "%\n01\tHarmVirtue\t\t\n02\tHarmVice\t\t\n%\n\n守る\t\t01\n安全*\t\t01\n両方*\t\t01\t\t02\n",
+        encoding="utf-8",
+    )
+    found = lexicon(path).membership(["守る", "安全性", "守り", "両方とも"])
+    assert found["HarmVirtue"].tolist() == [True, True, False, True]
+    assert found["HarmVice"].tolist() == [False, False, False, True]
+
+
+def test_poles_of_a_signed_category() -> None:
+    weights = pd.DataFrame({"a": [0.5, -0.25, 0.0], "b": [0.1, 0.0, 1.0]}, index=["x", "y", "z"])
+    poles = lexicon(weights).poles("a", ("up", "down"))
+    assert poles.table.to_dict("list") == {
+        "up": [0.5, 0.0, 0.0], "down": [0.0, 0.25, 0.0], "b": [0.1, 0.0, 1.0],
+    }  # fmt: skip
+    with pytest.raises(ValueBiasError, match="expected some above zero and some below"):
+        lexicon(weights).poles("b")
+    with pytest.raises(ValueBiasError, match="expected names that differ"):
+        lexicon(weights).poles("a", ("b", "c"))

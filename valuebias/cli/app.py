@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from valuebias import __version__
 from valuebias.cli import ablations, checks, data, fit_config, fits, papers, scoring
 from valuebias.cli.output import complain
+from valuebias.cli.spoken import spoken
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 
 __all__ = ["app"]
@@ -22,29 +23,40 @@ class _ExplainedErrors(TyperGroup):
     # Any, because the context's class moved from click into typer.
     def invoke(self, ctx: Any) -> Any:
         """Run a command; turn a `ValueBiasError` into a message and exit status 1."""
+
+        def complain_so(kind: str, message: str) -> None:
+            name = ctx.invoked_subcommand or ""
+            complain(kind, spoken(message, _parameters(self.commands.get(name)), name))
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            """Print valuebias' warnings as a sentence; leave others in Python's form."""
+            if issubclass(category, ValueBiasWarning):
+                complain_so("Warning", str(message))
+            else:
+                complain(category.__name__, f"{message} ({filename}:{lineno})")
+
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = show
             warnings.simplefilter("always", ValueBiasWarning)
             try:
                 return super().invoke(ctx)
             except ValueBiasError as error:
-                complain("Error", error.in_shell)
+                complain_so("Error", error.in_shell)
                 raise typer.Exit(1) from error
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Print valuebias' warnings as a sentence; leave others in Python's form."""
-    if issubclass(category, ValueBiasWarning):
-        complain("Warning", str(message))
-    else:
-        complain(category.__name__, f"{message} ({filename}:{lineno})")
+def _parameters(command: Any) -> set[str]:
+    """Name the parameters of a command, or of all in a group of them."""
+    inside = getattr(command, "commands", {}).values()
+    own = {str(one.name) for one in getattr(command, "params", ())}
+    return own.union(*map(_parameters, inside))
 
 
 app = typer.Typer(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from valuebias._core.text import visible
+from valuebias.cli.completing import data_names, lexicon_names, named_data, prompt_names
 from valuebias.cli.output import (
     AsCsv,
     AsJson,
@@ -20,7 +21,17 @@ from valuebias.cli.output import (
     print_table,
     stage,
 )
-from valuebias.cli.sources import Kind, KindOfTable, SheetOfBook, check_writable, load_data
+from valuebias.cli.sources import (
+    CategoryOf,
+    Kind,
+    KindOfTable,
+    SheetOfBook,
+    Threshold,
+    check_writable,
+    load_data,
+    restricted,
+)
+from valuebias.cli.spoken import spoken
 from valuebias.errors import ValueBiasError, few
 
 if TYPE_CHECKING:
@@ -53,7 +64,8 @@ def list_data(as_json: AsJson = False) -> None:
 
 @data.command("info")
 def describe_data(
-    name: Annotated[str, typer.Argument(help="A name from the list.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="A name from the list.", autocompletion=named_data)],
+    as_json: AsJson = False,
 ) -> None:
     """Describe a named data set: citation, licence, files, caveats."""
     from valuebias import datasets
@@ -77,7 +89,7 @@ def describe_data(
 
 @data.command("load")
 def load_named(
-    name: Annotated[str, typer.Argument(help="A name from the list.")],
+    name: Annotated[str, typer.Argument(help="A name from the list.", autocompletion=named_data)],
     out: Out,
 ) -> None:
     """Fetch a named data set and write it to a file.
@@ -115,14 +127,19 @@ def read_wide(
         Path | None,
         typer.Option(help="A table of the models: model, family, base, stage, n_params, …"),
     ] = None,
-    prompts: Annotated[str, typer.Option(help="A named prompt set, or a file.")] = "superlatives",
+    prompts: Annotated[
+        str, typer.Option(help="A named prompt set, or a file.", autocompletion=prompt_names)
+    ] = "superlatives",
     lexicon: Annotated[
         str | None,
         typer.Option(
             help="A named lexicon, or a file: which word is in which category.",
             show_default="the categories that a long table has",
+            autocompletion=lexicon_names,
         ),
     ] = None,
+    threshold: Threshold = None,
+    category: CategoryOf = None,
     kind: Annotated[Kind, typer.Option(help="What the scores are.")] = "reward",
     partial: Annotated[
         bool,
@@ -153,12 +170,13 @@ def read_wide(
                 f"{str(path)!r} is not a table of one model. If it holds scores, fit it: "
                 f"valuebias fit {shlex.quote(str(path))}"
             )
+    chosen = restricted(lexicon, threshold, category)
     with stage(f"Reading {len(paths)} path(s)"):
         scores = valuebias.read_scores(
             paths[0] if len(paths) == 1 else paths,
             models=models,
             prompts=prompts,
-            lexicon=lexicon,
+            lexicon=chosen,
             kind=kind,
             partial=partial,
             decimal=decimal,
@@ -179,7 +197,12 @@ def read_wide(
 @data.command("audit")
 def audit_data(
     source: Annotated[
-        str, typer.Argument(metavar="DATA", help="A data file, or the name of a data set.")
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A data file, or the name of a data set.",
+            autocompletion=data_names,
+        ),
     ],
     kind: KindOfTable = None,
     sheet: SheetOfBook = None,
@@ -192,7 +215,8 @@ def audit_data(
     if as_json:
         print_json(findings.to_dict(orient="records"))
     elif len(findings):
-        print_table(list(findings.columns), findings.itertuples(index=False))
+        said = findings.assign(detail=[spoken(str(text), ()) for text in findings["detail"]])
+        print_table(list(said.columns), said.itertuples(index=False))
     else:
         typer.echo("Nothing found.")
 
@@ -217,7 +241,11 @@ def list_lexicons(as_json: AsJson = False) -> None:
 
 @lexicons.command("show")
 def show_lexicon(
-    name: Annotated[str, typer.Argument(help="A name from the list, or a file.")],
+    name: Annotated[
+        str, typer.Argument(help="A name from the list, or a file.", autocompletion=lexicon_names)
+    ],
+    threshold: Threshold = None,
+    category: CategoryOf = None,
     as_csv: AsCsv = False,
     as_json: AsJson = False,
 ) -> None:
@@ -225,7 +253,7 @@ def show_lexicon(
     import valuebias
 
     with stage(f"Loading {name}"):
-        lexicon = valuebias.lexicon(name)
+        lexicon = valuebias.lexicon(name, threshold=threshold, categories=category or None)
     words = _by_category(lexicon)
     weights = lexicon.table if lexicon.weighted else None
     if as_csv and weights is not None:
@@ -252,7 +280,11 @@ def show_lexicon(
 
 def prompts(
     name: Annotated[
-        str, typer.Argument(help="A named prompt set, or a file with texts and framings.")
+        str,
+        typer.Argument(
+            help="A named prompt set, or a file with texts and framings.",
+            autocompletion=prompt_names,
+        ),
     ] = "superlatives",
     as_list: Annotated[
         bool, typer.Option("--list", help="Write the texts only, one per line.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from valuebias._core.text import as_number
 
 if TYPE_CHECKING:
+    from valuebias.fitting.ablation_result import AblationFit
     from valuebias.fitting.result import Fit
 
 __all__ = ["merged", "read_config", "read_prior", "settings"]
@@ -25,6 +26,9 @@ _KEYS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "family": (_TEXT, "gaussian or student"),
     "residual": (_TEXT + _NONE, "model, or null"),
     "heavy_tails": ((list, *_NONE), "whose effects, such as [words]"),
+    "ablation": ((bool, *_NONE), "true, false, or null for what the models call for"),
+    "rope": ((int, float, *_NONE), "a number of zero or more, or null"),
+    "framing": (_TEXT + _NONE, "signed, positive, negative, neutral, or null for all prompts"),
     "outcome": (_TEXT + _NONE, "normal, rank, z or raw"),
     "contrast": ((list, dict, *_NONE), "two categories, or a weight for each"),
     "prior": ((dict, *_NONE), "scales, such as {effect: 0.25, sd: {word: 0.5}}"),
@@ -38,6 +42,7 @@ _KEYS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "at": ((dict, *_NONE), "values of variables, such as {n_params: 8.0e+9}"),
 }
 """What may stand in the file: types, and what is expected in words."""
+_FRAMINGS = (None, "signed", "positive", "negative", "neutral")
 _OPTIONS = {"base": ("base", "no_base"), "contrast": ("contrast", "weight")}
 
 
@@ -58,7 +63,7 @@ def read_config(path: Path) -> dict[str, Any]:
                 f"{str(path)!r} has the setting {shown(name)}. {did_you_mean(name, sorted(_KEYS))}"
             )
         types, expected = _KEYS[name]
-        wrong = type(value) not in types
+        wrong = type(value) not in types or (name == "framing" and value not in _FRAMINGS)
         if isinstance(value, list):
             wrong = not all(isinstance(entry, str) for entry in value)
             wrong |= len(value) != 2 and name in ("contrast", "pair")
@@ -123,8 +128,8 @@ def settings(
     if out is not None:
         check_writable(out, suffixes=(".yaml", ".yml"), folder=False)
     loaded = valuebias.load(fit)
-    if isinstance(loaded, valuebias.AblationFit):
-        raise typer.BadParameter("these settings are of a fit of scores, not of an ablation's.")
+    if isinstance(loaded, valuebias.AblationFit) and loaded.fit is None:
+        raise typer.BadParameter("these settings are of a fit of scores; this is one of medians.")
     text = "".join(f"{name}: {_yaml(value)}\n" for name, value in _settings_of(loaded).items())
     if out is None:
         typer.echo(text, nl=False)
@@ -133,14 +138,32 @@ def settings(
         part.write_text(text, encoding="utf-8")
 
 
-def _settings_of(fit: Fit) -> dict[str, Any]:
+def _settings_of(loaded: Fit | AblationFit) -> dict[str, Any]:
     """Collect what gives this fit again; what stands in front of it, unless the data chose it."""
-    focus = dict(fit.settings.get("focus") or {})
-    # Another thing than --framing, which leaves prompts out.
-    focus.pop("framing", None)
-    if focus.pop("largest", False):
-        focus.pop("pair", None)
-    known = {**fit.settings, "prior": fit.prior.to_dict(), **focus}
+    from valuebias.fitting.ablation_result import AblationFit
+
+    if isinstance(loaded, AblationFit):
+        fit = cast("Fit", loaded.fit)
+        usual = loaded.rope == 0.05 * fit.problem.crossing.scale
+        names = ("outcome", "contrast", "draws", "tune", "chains", "seed")
+        known = {
+            **{name: fit.settings[name] for name in names},
+            "formula": loaded.formula,
+            "prior": fit.prior.to_dict(),
+            "ablation": True,
+            "rope": None if usual else float(loaded.rope),
+        }
+    else:
+        fit = loaded
+        focus = dict(fit.settings.get("focus") or {})
+        # Another thing than --framing, which leaves prompts out.
+        focus.pop("framing", None)
+        if focus.pop("largest", False):
+            focus.pop("pair", None)
+        known = {**fit.settings, "ablation": False, "prior": fit.prior.to_dict(), **focus}
+    present = set(fit.data["framing"].to_numpy().tolist())
+    # Of the same scores this keeps the prompts that the fit is of.
+    known["framing"] = "signed" if len(present) > 1 else present.pop()
     return {name: known[name] for name in _KEYS if name in known}
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -11,9 +12,19 @@ import typer
 
 from valuebias._core.disk import WriteError
 from valuebias._core.text import as_number, visible
+from valuebias.cli.completing import data_names
 from valuebias.cli.fit_config import merged, read_config, read_prior
 from valuebias.cli.output import is_terminal, print_json, print_table, stage
-from valuebias.cli.sources import KindOfTable, SheetOfBook, check_writable, load_data, of_framing
+from valuebias.cli.sources import (
+    KindOfTable,
+    SheetOfBook,
+    Threshold,
+    check_writable,
+    load_data,
+    of_framing,
+    with_marks,
+)
+from valuebias.cli.spoken import spoken
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +54,7 @@ Data = Annotated[
         metavar="DATA",
         help="A file (.nc, .zarr, .parquet, .csv, .xlsx, …) or the name of a data set "
         "(see [bold]valuebias data list[/bold]).",
+        autocompletion=data_names,
     ),
 ]
 Pair = Annotated[
@@ -77,6 +89,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, 
 _FORMS = ".html, .md, .tex, .nc; without a suffix: a folder of CSV files"
 _COLUMNS = ["name", "framing", "category", "mean", "lower", "upper", "p_direction"]
 _RIGHT = ("p_direction",)
+_SIGN = "p_direction: probability of the sign"
 _ABLATION_COLUMNS = [
     "estimand", "name", "source", "n_pairs", "support", "mean", "lower", "upper", "p_direction",
 ]  # fmt: skip
@@ -107,9 +120,9 @@ def demo(
     if as_json:
         print_json(_record(result, files))
         return
-    print_result(result)
+    print_result(result, demo)
     typer.echo(visible(files["report"]))
-    typer.echo(visible(str(result.headline())))
+    typer.echo(_said(str(result.headline()), demo))
 
 
 def fit(
@@ -251,13 +264,15 @@ def fit(
         "prior": read_prior(_split_entries("--prior", prior, "effect=0.25")),
         "contrast": _contrast(contrast, weight), "draws": draws, "tune": tune, "chains": chains,
         "seed": seed, "sampler": sampler, "pair": pair, "by": by,
-        "at": _split_entries("--at", at, "n_params=8e9"),
+        "at": _split_entries("--at", at, "n_params=8e9"), "framing": framing,
+        "ablation": ablation, "rope": rope,
     }  # fmt: skip
     asked = merged({} if config is None else read_config(config), options, context)
     question = {name: asked.pop(name) for name in ("pair", "by", "at")}
-    dataset = of_framing(load_data(data, kind, sheet), framing)
+    dataset = of_framing(load_data(data, kind, sheet), asked.pop("framing"))
+    rope = asked.pop("rope")
     result: Fit | AblationFit
-    if _calls_for_ablation(dataset, ablation):
+    if _calls_for_ablation(dataset, asked.pop("ablation")):
         usual = {"words": None, "base": "base", "spread": None, "family": "gaussian",
                  "residual": None, "heavy_tails": None, "sampler": "hmc"}  # fmt: skip
         if {name: asked.pop(name) for name in usual} != usual:
@@ -277,17 +292,17 @@ def fit(
         _write(result, files)
     except WriteError:
         # Show the answer all the same: computing it again takes time.
-        print_result(result)
-        typer.echo(visible(str(result.headline())))
+        print_result(result, fit)
+        typer.echo(_said(str(result.headline()), fit))
         raise
     if as_json:
         print_json(_record(result, files))
         return
-    print_result(result)
+    print_result(result, fit)
     for path in files.values():
         if path is not None:
             typer.echo(visible(path))
-    typer.echo(visible(str(result.headline())))
+    typer.echo(_said(str(result.headline()), fit))
 
 
 def classical(
@@ -300,6 +315,7 @@ def classical(
         int, typer.Option(min=1, help="Shuffles of each permutation test.")
     ] = 9999,
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffles.")] = 0,
+    threshold: Threshold = None,
     kind: KindOfTable = None,
     sheet: SheetOfBook = None,
     as_json: AsJson = False,
@@ -313,9 +329,12 @@ def classical(
     import valuebias
 
     result = valuebias.classical(
-        load_data(data, kind, sheet), contrast=contrast, n_permutations=n_permutations, seed=seed,
+        with_marks(load_data(data, kind, sheet), threshold),
+        contrast=contrast,
+        n_permutations=n_permutations,
+        seed=seed,
         progress=is_terminal(),
-    )  # fmt: skip
+    )
     if as_json:
         print_json({"headline": result.headline().text, **result.to_dict()})
         return
@@ -484,7 +503,7 @@ def _calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
     except ValueBiasError as error:
         _message(
             "The models are of several sources or numbers of pairs, but cannot be fitted as an "
-            f"ablation: {error} Fitted as models of their families."
+            f"ablation: {error.in_shell} Fitted as models of their families."
         )
         return False
     _message(
@@ -520,7 +539,7 @@ def _record(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> dict
     return record | {"files": {name: str(path) for name, path in files.items() if path}}
 
 
-def print_result(result: Fit | AblationFit) -> None:
+def print_result(result: Fit | AblationFit, command: Callable[..., None]) -> None:
     """Print the main table of a result, after any failure to converge."""
     from valuebias.fitting.ablation_result import AblationFit
 
@@ -528,24 +547,33 @@ def print_result(result: Fit | AblationFit) -> None:
     if not diagnostics.converged:
         typer.secho("NOT CONVERGED: do not use these numbers.", fg=typer.colors.RED, bold=True)
         for message in diagnostics.messages:
-            typer.echo(visible(message))
+            typer.echo(_said(message, command))
     for caution in diagnostics.cautions:
-        typer.echo(visible(f"Caution: {caution}"))
+        typer.echo(_said(f"Caution: {caution}", command))
     if isinstance(result, AblationFit):
         table = _with_chances(result.summary(), diagnostics.transitions)[_ABLATION_COLUMNS]
         table["n_pairs"] = [f"{n:,.0f}" if math.isfinite(n) else "–" for n in table["n_pairs"]]
         rows = table.itertuples(index=False)
-        title = f"Gaps in {visible(result.curves.category)}, with 90% intervals"
+        unit = visible(result.unit)
+        title = f"Gaps in {visible(result.curves.category)} ({unit}), with 90% intervals; {_SIGN}"
         print_table(_ABLATION_COLUMNS, rows, title=title, right=_RIGHT)
         return
     from valuebias.analysis.estimands.estimand import DIFFERENCE, SLOPE
+    from valuebias.analysis.outcome import describe
 
     contrasts = result.contrasts()
     kind = contrasts["estimand"]
     compared = contrasts["form"].isin((DIFFERENCE, SLOPE)) & (contrasts["variant"] == "")
     displayed = contrasts[compared] if compared.any() else contrasts[kind == kind.iloc[0]]
     rows = _with_chances(displayed, contrasts.attrs["draws"])[_COLUMNS].itertuples(index=False)
-    print_table(_COLUMNS, rows, title="Contrasts, with 90% intervals", right=_RIGHT)
+    unit = describe(result.settings["outcome"]).unit
+    title = f"Contrasts ({unit}), with 90% intervals; {_SIGN}"
+    print_table(_COLUMNS, rows, title=title, right=_RIGHT)
+
+
+def _said(text: str, command: Callable[..., None]) -> str:
+    """Write what a fit says with the options of a command."""
+    return visible(spoken(text, inspect.signature(command).parameters))
 
 
 def _with_chances(table: pd.DataFrame, draws: float) -> pd.DataFrame:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from valuebias._core.text import visible
+from valuebias.cli.completing import lexicon_names, model_names, prompt_names
 from valuebias.cli.output import AsJson, explained_stop, is_terminal, print_json, print_table
-from valuebias.cli.sources import check_writable
+from valuebias.cli.sources import CategoryOf, Threshold, check_writable, restricted
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
@@ -26,11 +27,18 @@ Models = Annotated[
         metavar="MODELS...",
         help="A YAML or CSV table of models, the name of a bundled table, hub ids, folders, GGUF "
         "or ONNX files.",
+        autocompletion=model_names,
     ),
 ]
-Prompts = Annotated[str, typer.Option(help="A named prompt set, or a file.")]
+Prompts = Annotated[
+    str, typer.Option(help="A named prompt set, or a file.", autocompletion=prompt_names)
+]
 Lexicon = Annotated[
-    str, typer.Option(help="A named lexicon, a file, or 'vocabulary' for every token.")
+    str,
+    typer.Option(
+        help="A named lexicon, a file, or 'vocabulary' for every token.",
+        autocompletion=lexicon_names,
+    ),
 ]
 KindOption = Annotated[Kind, typer.Option(help="Rewards, or log-probs of language models.")]
 Backend = Annotated[
@@ -73,6 +81,8 @@ def score(
     ],
     prompts: Prompts = "superlatives",
     lexicon: Lexicon = "agency-communion",
+    threshold: Threshold = None,
+    category: CategoryOf = None,
     kind: KindOption = "reward",
     backend: Backend = "torch",
     device: Device = None,
@@ -100,7 +110,7 @@ def score(
         scores: Any = valuebias.score(
             models[0] if len(models) == 1 else models,
             prompts=prompts,
-            lexicon=lexicon,
+            lexicon=restricted(lexicon, threshold, category),
             kind=kind,
             backend=_engine(backend, {"device": device, "threads": threads, "address": address}),
             store=store,
@@ -122,6 +132,8 @@ def plan(
     models: Models,
     prompts: Prompts = "superlatives",
     lexicon: Lexicon = "agency-communion",
+    threshold: Threshold = None,
+    category: CategoryOf = None,
     kind: KindOption = "reward",
     backend: Backend = "torch",
     device: Device = None,
@@ -140,7 +152,7 @@ def plan(
     scoring_plan = valuebias.plan(
         models[0] if len(models) == 1 else models,
         prompts=prompts,
-        lexicon=lexicon,
+        lexicon=restricted(lexicon, threshold, category),
         kind=kind,
         backend=_engine(backend, {"device": device, "address": address}),
         tokens_as=tokens_as,

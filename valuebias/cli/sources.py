@@ -16,7 +16,20 @@ from valuebias.errors import ValueBiasError, few
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Kind", "KindOfTable", "SheetOfBook", "check_writable", "load_data", "of_framing"]
+    from valuebias.instruments import Lexicon
+
+__all__ = [
+    "CategoryOf",
+    "Kind",
+    "KindOfTable",
+    "SheetOfBook",
+    "Threshold",
+    "check_writable",
+    "load_data",
+    "of_framing",
+    "restricted",
+    "with_marks",
+]
 
 
 Kind = Literal["reward", "logprob", "implicit"]
@@ -28,6 +41,36 @@ SheetOfBook = Annotated[
     str | None,
     typer.Option("--sheet", help="The sheet to read of an .xlsx file that has several."),
 ]
+
+
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Of a lexicon with weights: from which weight on a word belongs.",
+        show_default="words belong by their weights",
+    ),
+]
+CategoryOf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--category",
+        help="Take this category of the lexicon; may be repeated.",
+        show_default="all categories",
+    ),
+]
+
+
+def restricted(
+    lexicon: str | None, threshold: float | None, category: list[str] | None
+) -> str | Lexicon | None:
+    """Read a lexicon of which a part is asked for; a name or path alone stays as it is."""
+    import valuebias
+
+    if threshold is None and not category:
+        return lexicon
+    if lexicon in (None, "vocabulary"):
+        raise typer.BadParameter("--threshold and --category are of a lexicon: give --lexicon.")
+    return valuebias.lexicon(lexicon, threshold=threshold, categories=category or None)
 
 
 def load_data(data: str, kind: Kind | None = None, sheet: str | None = None) -> xr.Dataset:
@@ -50,6 +93,16 @@ def load_data(data: str, kind: Kind | None = None, sheet: str | None = None) -> 
         )
     check_kind(kind, loaded.attrs["kind"], data)
     return loaded
+
+
+def with_marks(dataset: xr.Dataset, threshold: float | None) -> xr.Dataset:
+    """Let words belong whose weight is large enough, where that is asked."""
+    from valuebias._core.checks import check_number
+
+    if threshold is None:
+        return dataset
+    check_number(threshold, "threshold", "a number above 0", least=0, above=True)
+    return dataset.assign(membership=dataset["membership"] >= threshold)
 
 
 def of_framing(dataset: xr.Dataset, framing: str | None) -> xr.Dataset:

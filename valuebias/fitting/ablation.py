@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.frames import as_frame
 from valuebias._core.provenance import record
 from valuebias.analysis.ablation.layout import (
     base_of,
@@ -159,7 +160,7 @@ def fit_ablation(
     >>> fit.slope()["name"].tolist()
     ['A − B']
     """
-    data = validate(dataset)
+    data = validate(dataset).compute()
     models = model_table(data)
     check_models(models)
     share = progress_of(models)
@@ -336,6 +337,7 @@ def _ablation_notes(fit: AblationFit) -> list[Note]:
 
 def _lean_table(table: pd.DataFrame, contrast: tuple[str, str]) -> tuple[pd.DataFrame, list[Note]]:
     """Turn medians by category into one lean per checkpoint, with the coordinates of a model."""
+    table = as_frame(table)
     for column in _COLUMNS:
         if column not in table.columns:
             raise ValueBiasError(

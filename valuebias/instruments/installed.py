@@ -17,7 +17,7 @@ from valuebias._core.checks import check_known
 from valuebias._core.foreign import reading
 from valuebias.errors import ValueBiasError, did_you_mean
 
-__all__ = ["Installed", "find", "is_named", "packages", "present"]
+__all__ = ["Installed", "elsewhere", "find", "is_named", "packages", "present"]
 
 _MOST = 64 * 2**20
 """Bytes of a file; the longest list of the packages that are known takes 8 MB."""
@@ -52,10 +52,29 @@ def is_named(source: str) -> bool:
     return bool(colon) and len(package) > 1 and not name.startswith(("/", "\\"))
 
 
+def elsewhere(asked: str) -> str:
+    """Say where a lexicon is to be had that has a name in the literature and none here.
+
+    Examples
+    --------
+    >>> elsewhere("J-MFD")[:53]
+    'The Japanese Moral Foundations Dictionary is J-MFD_20'
+    >>> elsewhere("mine")
+    ''
+    """
+    file = resources.files("valuebias") / "data" / "lexicons_elsewhere.json"
+    known: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    plain = "".join(filter(str.isalnum, asked.partition(":")[0].casefold()))
+    return known.get(plain, "")
+
+
 def find(source: str) -> Installed:
     """Find a lexicon by ``package:name``; say what lacks where it is not there."""
     package, _, name = source.partition(":")
-    check_known(package, packages(), f"No package {package!r} is known to hold lexicons.")
+    said = f"No package {package!r} is known to hold lexicons."
+    if known_elsewhere := elsewhere(package):
+        raise ValueBiasError(f"{said} {known_elsewhere}")
+    check_known(package, packages(), said)
     entry = packages()[package]
     version, files = present(package)
     if version is None:

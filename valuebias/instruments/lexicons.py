@@ -17,10 +17,11 @@ import pandas as pd
 
 from valuebias._core.checks import check_number
 from valuebias._core.fetch import fetch, registry, released
+from valuebias._core.frames import as_frame
 from valuebias._core.tables import read_text
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, few
 from valuebias.instruments.formats import EMPTY, LEFT_OUT, parse, table_of
-from valuebias.instruments.installed import find, is_named, packages
+from valuebias.instruments.installed import elsewhere, find, is_named, packages
 from valuebias.instruments.members import Lexicon
 from valuebias.instruments.terms import warn_unmatchable
 from valuebias.schema.weights import check_weights, marks_or_weights
@@ -72,10 +73,11 @@ def lexicon(
         or true), or with the words of each category in its column, or with a category and its
         words a line; a ``.json``, ``{category: [words]}``;
         or a LIWC ``.dic`` or ``.dicx``, wildcards included. A DataFrame: bool, with
-        words as its index. A mapping: each category's words. Numbers between 0 and 1 in place of
-        marks, in a column ``weight``, in a DataFrame of floats, or in ``{category: {word:
-        weight}}`` say how far a word belongs; between −1 and 1, that it may speak against a
-        category.
+        words as its index or in a column ``word``; or with columns ``word`` and ``category``. A
+        table of polars or pyarrow is taken as well, here and elsewhere. A mapping: each category's
+        words. Numbers between 0 and 1 in place of marks, in a column ``weight``, in a DataFrame of
+        floats, or in ``{category: {word: weight}}`` say how far a word belongs; between −1 and 1,
+        that it may speak against a category.
     name : str, optional
         Its name.
     categories : sequence of str, optional
@@ -149,8 +151,9 @@ def _restricted(
 
 
 def _read(source: Any, name: str | None, categories: Sequence[str] | None = None) -> Lexicon:
+    source = as_frame(source)
     if isinstance(source, pd.DataFrame):
-        return _from_table(_from_frame(source), name or "lexicon")
+        return _from_table(_from_frame(source, categories), name or "lexicon")
     if isinstance(source, Mapping):
         pairs: list[Any] = [
             (term, category, float(terms[term])) if isinstance(terms, Mapping) else (term, category)
@@ -169,6 +172,8 @@ def _read(source: Any, name: str | None, categories: Sequence[str] | None = None
 
 
 def _unknown(asked: str) -> ValueBiasError:
+    if known_elsewhere := elsewhere(asked):
+        return ValueBiasError(f"There is no lexicon or file {asked!r}. {known_elsewhere}")
     within = [f"{package}:{n}" for package, entry in packages().items() for n in entry["lexicons"]]
     meant = did_you_mean(asked, within).partition("Known: ")[0].strip()
     said = (
@@ -225,7 +230,14 @@ def _from_file(
     return Lexicon(name=name, table=table, sha256=digest, left_out=left_out)
 
 
-def _from_frame(table: pd.DataFrame) -> pd.DataFrame:
+def _from_frame(table: pd.DataFrame, chosen: Sequence[str] | None) -> pd.DataFrame:
+    if {"word", "category"} <= set(table.columns):
+        return parse(table.to_csv(index=False), suffix=".csv", name="lexicon")
+    # Tables of other libraries have no index.
+    if "word" in table.columns and table["word"].dtype.kind not in "bf":
+        table = table.set_index("word")
+    if chosen is not None:
+        table = table[[category for category in table.columns if category in set(chosen)]]
     for category in table.columns:
         if table[category].dtype != np.bool_ and table[category].dtype.kind != "f":
             raise ValueBiasError(

@@ -220,6 +220,53 @@ class Lexicon:
         kept = self.table[list(categories)]
         return self._with(kept[kept.any(axis=1)])
 
+    def poles(self, category: str, names: tuple[str, str] | None = None) -> Lexicon:
+        """Make two categories of one whose weights have signs.
+
+        Parameters
+        ----------
+        category : str
+            A category with positive and negative weights.
+        names : tuple of two str, optional
+            What the two are called; "… (positive)" and "… (negative)" if not given.
+
+        Returns
+        -------
+        Lexicon
+            With "(changed)" in its name: the words of positive weights in the first, those of
+            negative ones, without their sign, in the second. Other categories stay, after these.
+
+        Raises
+        ------
+        ValueBiasError
+            If the category does not exist or has no weights of one of the signs, or a new name is
+            one that stays.
+
+        Examples
+        --------
+        >>> import valuebias
+        >>> loadings = {"moral": {"kind": 0.9, "fair": 0.4, "cruel": -0.8}}
+        >>> valuebias.lexicon(loadings).poles("moral", ("virtue", "vice"))
+        <Lexicon 'lexicon (changed)': 3 words with weights; virtue 2, vice 1>
+        """
+        self._check(category)
+        weights = self.table[category].astype(float)
+        if not ((weights > 0).any() and (weights < 0).any()):
+            raise ValueBiasError(
+                f"The weights of {category!r} in the lexicon {self.name!r} lie between "
+                f"{weights.min():g} and {weights.max():g}; expected some above zero and some "
+                "below, of which poles could be made."
+            )
+        first, second = names or (f"{category} (positive)", f"{category} (negative)")
+        rest = [other for other in self.categories if other != category]
+        if len({first, second, *rest}) < len(rest) + 2:
+            raise ValueBiasError(
+                f"The poles would be called {first!r} and {second!r} beside {rest}; expected names "
+                "that differ."
+            )
+        poles = {first: weights.clip(lower=0.0), second: (-weights).clip(lower=0.0)}
+        return self._with(pd.DataFrame({**poles, **{other: self.table[other] for other in rest}}))
+
     def about(self) -> dict[str, Any]:
         """Describe the lexicon for a provenance record.
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from valuebias._core.checks import check_known
+from valuebias._core.frames import as_frame
 from valuebias._core.notebooks import as_html
 from valuebias._core.tables import read_table, read_yaml
 from valuebias.errors import ValueBiasError, did_you_mean, few, shown
@@ -24,7 +25,7 @@ from valuebias.instruments.factorial import (
 from valuebias.schema import FRAMINGS
 from valuebias.schema.contract import NEUTRAL, SIGNS
 
-__all__ = ["PromptSet", "prompts"]
+__all__ = ["PromptSet", "prompt_names", "prompts"]
 
 _COLUMNS = ("text", "framing")
 
@@ -104,6 +105,22 @@ _SUPERLATIVES = Factorial(
 _NAMED: Mapping[str, Factorial] = {"superlatives": _SUPERLATIVES}
 
 
+def prompt_names() -> tuple[str, ...]:
+    """List the prompt sets that have a name.
+
+    Returns
+    -------
+    tuple of str
+        Names that :func:`valuebias.prompts` takes.
+
+    Examples
+    --------
+    >>> prompt_names()
+    ('superlatives',)
+    """
+    return tuple(_NAMED)
+
+
 def prompts(
     source: str
     | os.PathLike[str]
@@ -164,6 +181,7 @@ def prompts(
         return PromptSet(name or source, _NAMED[source].table(), _NAMED[source].citation)
     if isinstance(source, Factorial):
         return PromptSet(name or "factorial", source.table(), source.citation)
+    source = as_frame(source)
     if isinstance(source, pd.DataFrame):
         table, called = source, "prompts"
     elif isinstance(source, Mapping):
@@ -227,12 +245,16 @@ def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:
             example = (
                 _example(str(table.index[0]), table["text"].iloc[0]) if "text" in table else ""
             )
-            raise ValueBiasError(
+            said = (
                 f"The prompt set {name!r} has no column {column!r}; found "
                 f"{few(map(str, table.columns))}. Give each prompt a text and the framing "
                 f"'positive', 'negative' or, where it asks for neither good nor bad, 'neutral', as "
-                f"in {example or _example()}; or the same framing to all: "
-                "prompts=valuebias.prompts(..., framing='neutral')."
+                f"in {example or _example()}"
+            )
+            raise ValueBiasError(
+                f"{said}; or the same framing to all: "
+                "prompts=valuebias.prompts(..., framing='neutral').",
+                in_shell=f"{said}.",
             )
     _check_entries(list(table.index), list(table["text"]), list(table["framing"]))
     factors = [column for column in table.columns if column not in _COLUMNS]

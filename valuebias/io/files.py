@@ -40,6 +40,7 @@ import xarray as xr
 from valuebias._core.atomic import atomic_path, restore
 from valuebias._core.folder_names import check_apart, check_plain
 from valuebias._core.foreign import check_file, reading
+from valuebias._core.frames import refuse_table
 from valuebias._core.opening.formats import check_format
 from valuebias._core.opening.numpy_files import is_text
 from valuebias._core.opening.replaced import read_steadily
@@ -119,6 +120,7 @@ def read(
     >>> read(path).identical(ds)
     True
     """
+    refuse_table(path)
     source = Path(path)
     reader = _by_suffix(source, _READERS)
     if not restore(source):
@@ -265,7 +267,9 @@ def _begun(ds: xr.Dataset, path: Path) -> xr.Dataset:
     if not begun.any():
         raise ValueBiasError(
             f"Nothing in {str(path)!r} is scored yet. Run valuebias.score(...) with this store "
-            "again to go on."
+            "again to go on.",
+            in_shell=f"Nothing in {str(path)!r} is scored yet. Run the same 'valuebias score' with "
+            "this store again to go on.",
         )
     if missing.any():
         left_out = ds["model"].to_numpy()[~begun].tolist()

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.frames import as_frame, refuse_table
 from valuebias._core.provenance import record
 from valuebias._core.tables import read_table
 from valuebias._core.text import has_surrogate
@@ -126,6 +127,8 @@ def read_scores(
     (['org/tiny'], [[-1.0, 0.25]])
     """
     check_decimal(decimal)
+    refuse_table(paths)
+    models = as_frame(models)
     known, named = _known_models(models)
     words = as_lexicon(lexicon) if lexicon is not None else None
     beside = None if models is None or isinstance(models, pd.DataFrame) else Path(models).parent

@@ -25,7 +25,7 @@ from valuebias.logprobs.vocabularies import (
     check_logprobs,
 )
 from valuebias.schema import build, model_table, prompt_table
-from valuebias.schema.contract import check_unique, coord_table
+from valuebias.schema.contract import DIMS, check_unique, coord_table
 from valuebias.schema.joining import joined_words
 
 __all__ = ["align", "alignment_report"]
@@ -212,7 +212,7 @@ def _each(logprobs: Any) -> Iterator[xr.Dataset]:
                 "models, such as those of valuebias.read_vocabulary(path)."
             )
         for row in range(ds.sizes["model"]):
-            yield ds.isel(model=[row])
+            yield ds.isel(model=[row]).transpose(*DIMS, ..., missing_dims="ignore")
 
 
 def _warn_of_mended(vocabularies: Sequence[Vocabulary]) -> None:

@@ -203,6 +203,7 @@ def validate_implicit(
 
 def _scored(logprobs: xr.Dataset, largest: int) -> Doubles:
     """Give the log-probs of real models, (model and prompt, word), of enough words each."""
+    logprobs = logprobs.transpose("model", "prompt", "response", ..., missing_dims="ignore")
     check_logprobs(logprobs, "The dataset")
     lines: Doubles = logprobs["score"].to_numpy().reshape(-1, logprobs.sizes["response"])
     fewest = int((~np.isnan(lines)).sum(axis=1).min())

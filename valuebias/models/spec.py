@@ -17,6 +17,7 @@ import pandas as pd
 
 from valuebias._core.checks import check_known
 from valuebias._core.folder_names import check_printable
+from valuebias._core.frames import as_frame
 from valuebias._core.opening.yaml_text import parse_yaml
 from valuebias._core.tables import parse_csv, read_text, read_yaml
 from valuebias.errors import ValueBiasError, did_you_mean, few, shown
@@ -319,6 +320,7 @@ def _models(source: Any, trusted: bool) -> Iterable[Model]:
         return _from_mapping(_bundled()[source])
     if isinstance(source, str | os.PathLike):
         return _from_text(os.fspath(source), trusted)
+    source = as_frame(source)
     if isinstance(source, pd.DataFrame):
         return _from_frame(source)
     if isinstance(source, Mapping):
@@ -351,10 +353,14 @@ def check_no_code(models: Iterable[Model], path: Path) -> None:
     """Refuse a file that asks for code to run: its reader may not be its author."""
     wanting = [model.name for model in models if model.trust_remote_code]
     if wanting:
-        raise ValueBiasError(
+        said = (
             f"{os.fspath(path)!r} asks that the code which comes with {few(wanting)} be run "
             "(trust_remote_code). A file cannot decide that. Read that code; if you trust it, give "
-            "trust_remote_code=True beside the file, or --trust-remote-code on the command line."
+        )
+        raise ValueBiasError(
+            f"{said}trust_remote_code=True beside the file, or --trust-remote-code on the command "
+            "line.",
+            in_shell=f"{said}--trust-remote-code.",
         )
 
 

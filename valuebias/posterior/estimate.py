@@ -58,7 +58,7 @@ def estimate(
     of the sampler, of which ``tune`` may be None; ``focus`` is that of another fit's settings.
     """
     options, numbers = dict(options), dict(numbers)
-    data = in_lexicon(validate(dataset))
+    data = in_lexicon(validate(dataset).compute())
     if options["formula"] is None:
         several = len(np.unique(data["family"].to_numpy())) > 1
         options = options | {"formula": "~ family" if several else "~ 1"}

@@ -242,7 +242,7 @@ def multiverse(
     >>> len(made.table)
     8
     """
-    data = validate(dataset)
+    data = validate(dataset).compute()
     folder = read_folder(out)
     if workers is not None and not is_whole(workers, 1):
         raise ValueBiasError(

@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from valuebias._core.checks import check_known
+from valuebias._core.frames import as_frame
 from valuebias.analysis.design.formula import ModelDesign
 from valuebias.analysis.estimands.cells import (
     Cell,
@@ -656,6 +657,7 @@ def _difference(
 
 def _check_models(models: Any, design: ModelDesign, formula: str) -> pd.DataFrame:
     """Check the table of models to predict."""
+    models = as_frame(models)
     if not isinstance(models, pd.DataFrame) or not len(models):
         given = "one without rows" if isinstance(models, pd.DataFrame) else type(models).__name__
         raise ValueBiasError(

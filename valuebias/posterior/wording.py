@@ -92,16 +92,18 @@ def effective_draws(table: pd.DataFrame, draws: float) -> list[float]:
 
 
 def rope_in_words(rope: float, unit: str, scale: float | None = None) -> str:
-    """Write a region of practical equivalence, exactly as given.
+    """Write a region of practical equivalence: exactly as given, or in words where it is ours.
 
     Examples
     --------
     >>> rope_in_words(0.123456, "SD", 0.9973), rope_in_words(0.05 * 0.9973, "SD", 0.9973)
-    ('±0.123456 SD', "±0.0499 SD (0.05 of the outcome's SD)")
+    ('±0.123456 SD', '±0.05 SD')
     """
     if scale is None or rope != 0.05 * scale:
         return f"±{rope:.12g} {unit}"
-    return f"±{rope:.3g} {unit} (0.05 of the outcome's SD)"
+    if unit == "SD":
+        return "±0.05 SD"
+    return f"±{rope:.2g} {unit} (0.05 of the outcome's SD)"
 
 
 def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:

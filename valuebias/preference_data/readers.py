@@ -17,6 +17,7 @@ import pandas as pd
 
 from valuebias._core.checks import check_known
 from valuebias._core.foreign import check_file, reading
+from valuebias._core.frames import as_frame
 from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.models.hub_files import FileRef, HubFile, fetched, hub_files, is_reference
@@ -48,6 +49,7 @@ class Rows:
 
 def rows_of(source: Any, *, split: str, download: bool) -> Rows:
     """Open a source of preferences of any kind."""
+    source = as_frame(source)
     if isinstance(source, pd.DataFrame):
         rows = _of_frame(source)
     elif isinstance(source, str | os.PathLike):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
+from valuebias.analysis.outcome import describe
 from valuebias.posterior.ablation.framings import SIGNED, lean_name, rope_of
 from valuebias.report import ablation_results, checking, record, results
 from valuebias.report.content import Content, Section, sentence
@@ -143,6 +144,7 @@ def _reading(inputs: AblationReportInputs) -> tuple[str, ...]:
         "disliking, so the sign is turned: positive where the words of the second are scored "
         "higher as answers to what is worst.",
     }
+    unit = f"One unit: {describe(fit.fit.settings['outcome']).reading} " if fit.fit else ""
     return (
         f"A model's lean is how much higher it rewards the words of {first} than those of {other} "
         f"({fit.unit}); a gap is the lean of one family less that of another."
@@ -150,5 +152,5 @@ def _reading(inputs: AblationReportInputs) -> tuple[str, ...]:
         "A gap at a number of pairs is that at the end of training on so many. A gap that goes to "
         "zero means that the families come to agree, not that either loses its lean.",
         f"Given the model and the data, a quantity lies in its interval with a probability of "
-        f"{PROB:.0%}. Gaps within {rope_of(fit)} of zero are taken as too small to matter.",
+        f"{PROB:.0%}. {unit}Gaps within {rope_of(fit)} of zero are taken as too small to matter.",
     )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from valuebias._core.frames import as_frame
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.schema.contract import DIMS, KINDS, SCHEMA, check_unique
 from valuebias.schema.narrowing import narrowed
@@ -64,8 +65,8 @@ def build(
         One row per prompt, named by the index or by a column ``prompt``. Columns ``text`` and
         ``framing`` are required.
     lexicon : Lexicon or pandas.DataFrame, optional
-        Which word is in which category. A DataFrame has the words as its index and a bool column
-        a category. Left out, the dataset has no categories.
+        Which word is in which category. A DataFrame has the words as its index, or in a column
+        ``word``, and a bool column a category. Left out, the dataset has no categories.
     responses : sequence of str, optional
         The words, where `score` does not name them.
     words : pandas.DataFrame, optional
@@ -161,6 +162,7 @@ def assemble(
 
 
 def _by_name(table: pd.DataFrame, dim: str) -> pd.DataFrame:
+    table = as_frame(table)
     if not isinstance(table, pd.DataFrame):
         raise ValueBiasError(
             f"The {dim}s are a {type(table).__name__}; expected a pandas.DataFrame with one row "
@@ -229,6 +231,7 @@ def _looked_up(table: pd.DataFrame, names: npt.NDArray[np.str_], dim: str) -> pd
 
 def _of_words(words: pd.DataFrame | None, names: list[str]) -> pd.DataFrame:
     """Give the rows of the words at hand; empty ones for words that the table lacks."""
+    words = as_frame(words)
     if words is None or (isinstance(words, pd.DataFrame) and words.columns.empty):
         return pd.DataFrame()
     table = _by_name(words, "response")
@@ -245,7 +248,10 @@ def _membership(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.str_]]:
     if lexicon is None:
         return np.zeros((len(words), 0), dtype=bool), np.empty(0, dtype="U1")
+    lexicon = as_frame(lexicon)
     if isinstance(lexicon, pd.DataFrame):
+        # Tables of other libraries have no index.
+        lexicon = lexicon.set_index("word") if "word" in lexicon.columns else lexicon
         check_unique([str(word) for word in lexicon.index], "lexicon word")
         for name in lexicon.columns:
             if lexicon[name].dtype not in (np.bool_, np.float64):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
     """
     if join not in ("exact", "outer"):
         raise ValueBiasError(f"join is {join!r}. {did_you_mean(join, ('exact', 'outer'))}")
-    parts = [validate(ds) for ds in datasets]
+    parts = [validate(ds) for ds in _listed(datasets)]
     if not parts:
         raise ValueBiasError("There is nothing to concatenate: expected at least one dataset.")
     first = parts[0]
@@ -75,6 +75,17 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
     if join == "exact":
         _check_same_words(parts, words)
     return validate(_joined(parts, words))
+
+
+def _listed(datasets: Any) -> Sequence[xr.Dataset]:
+    """Refuse what goes through names and not through datasets."""
+    if isinstance(datasets, xr.Dataset | Mapping):
+        listed = "[ds]" if isinstance(datasets, xr.Dataset) else "list(parts.values())"
+        raise ValueBiasError(
+            f"The datasets are given as {type(datasets).__name__}; expected a list of them: "
+            f"{listed}."
+        )
+    return list(datasets)
 
 
 def _say_how_aligned(parts: Sequence[xr.Dataset]) -> None:

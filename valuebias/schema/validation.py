@@ -19,7 +19,7 @@ from valuebias.schema.contract import (
     check_unique,
     member_table,
 )
-from valuebias.schema.weights import check_weights
+from valuebias.schema.weights import check_weights, poles_advice
 
 __all__ = ["validate"]
 
@@ -145,15 +145,36 @@ def _check_variables(ds: xr.Dataset) -> None:
         if name not in ds.data_vars:
             raise ValueBiasError(f"The variable {name!r} is missing; found {list(ds.data_vars)}.")
         if ds[name].dims != dims:
-            raise ValueBiasError(
-                f"{name!r} has the dims {ds[name].dims}; expected {dims}, in this order."
-            )
+            raise _other_dims(name, tuple(map(str, ds[name].dims)), dims)
         if str(ds[name].dtype) not in dtypes:
             weighted = ", or float64 where words have weights" if len(dtypes) > 1 else ""
             raise ValueBiasError(
                 f"{name!r} has dtype {ds[name].dtype}; expected {dtypes[0]}{weighted}. "
                 f"Convert it with ds[{name!r}].astype({dtypes[0]!r})."
             )
+
+
+def _other_dims(name: str, found: tuple[str, ...], dims: tuple[str, ...]) -> ValueBiasError:
+    """Say how dims in another order, or more or fewer of them, become those of the contract."""
+    said = f"{name!r} has the dims {found}; expected {dims}, in this order."
+    more = [dim for dim in found if dim not in dims]
+    if set(found) == set(dims):
+        order = ", ".join(map(repr, (*DIMS, "category")))
+        return ValueBiasError(f"{said} Put them so: ds = ds.transpose({order}).")
+    if name == "membership" and more and more[0] in DIMS:
+        given = repr(more[0])
+        joined = (
+            "valuebias.schema.concat([...])"
+            if more[0] == "model"
+            else f"xr.concat([...], dim={given}, data_vars='minimal')"
+        )
+        return ValueBiasError(
+            f"{said} xr.concat repeats it along {given}: join the datasets with {joined}, or "
+            f"keep it once, with ds = ds.assign(membership=ds['membership'].isel({more[0]}=0))."
+        )
+    if more:
+        return ValueBiasError(f"{said} Keep one along {more[0]!r}: ds = ds.isel({more[0]}=0).")
+    return ValueBiasError(f"{said} Make datasets with valuebias.schema.build(...).")
 
 
 def _check_names(ds: xr.Dataset, dim: str) -> None:
@@ -249,7 +270,8 @@ def _check_cells(ds: xr.Dataset, bad: npt.NDArray[np.bool_], rule: str) -> None:
 
 def _check_categories(ds: xr.Dataset, min_categories: int) -> None:
     names = ds["category"].to_numpy().tolist()
-    check_weights(member_table(ds))
+    left = "Where xr.concat left it so, as datasets have other words, join them with "
+    check_weights(member_table(ds), missing=f"{left}valuebias.schema.concat([...], join='outer').")
     for category, any_word in zip(names, ds["membership"].any("response").values, strict=True):
         if not any_word:
             said = f"No word is in the category {category!r}. Leave the category out"
@@ -259,7 +281,7 @@ def _check_categories(ds: xr.Dataset, min_categories: int) -> None:
                 in_shell=f"{said} of the lexicon, or score words of it.",
             )
     if len(names) < min_categories:
-        raise ValueBiasError(
-            f"There are {len(names)} categories ({names}); at least {min_categories} are needed. "
-            "Give a lexicon with more when the dataset is made."
-        )
+        said = f"There are {len(names)} categories ({names}); at least {min_categories} are needed."
+        in_python, in_shell = poles_advice(member_table(ds))
+        more = " Give a lexicon with more when the dataset is made."
+        raise ValueBiasError(f"{said}{in_python or more}", in_shell=f"{said}{in_shell or more}")

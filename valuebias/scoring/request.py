@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from valuebias._core.checks import WHOLE, check_known, check_number
+from valuebias._core.frames import as_frame
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import Lexicon, PromptSet
 from valuebias.instruments import lexicon as as_lexicon
@@ -159,6 +160,7 @@ def blocks(n_prompts: int, n_responses: int, shape: tuple[int, int]) -> Iterator
 def _answers(lexicon: Words | None) -> tuple[Lexicon | None, tuple[str, ...] | None]:
     if isinstance(lexicon, str) and lexicon == VOCABULARY:
         return None, None
+    lexicon = as_frame(lexicon)
     if lexicon is not None and not isinstance(
         lexicon, str | PathLike | Lexicon | pd.DataFrame | Mapping
     ):

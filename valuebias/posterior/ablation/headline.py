@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from valuebias.analysis.ablation.curves import summarise
 from valuebias.analysis.headline import Headline
 from valuebias.posterior.ablation.framings import SIGNED, lean_name, rope_of
 from valuebias.posterior.ablation.support import SUPPORT, support_of
-from valuebias.posterior.headline import NOT_CONVERGED, verdict_of
+from valuebias.posterior.headline import LITTLE_DOUBT, NOT_CONVERGED, OPEN, verdict_of
 from valuebias.posterior.wording import chance
 
 if TYPE_CHECKING:
@@ -28,12 +28,29 @@ def ablation_headline(fit: AblationPosterior) -> Headline:
     if fit.fit is not None and not (diagnostics := fit.fit.diagnostics()).converged:
         warning = f"{NOT_CONVERGED}{diagnostics.messages[0]}"
     row, gap = _gap(fit, pair, source)
-    sentences = [warning, *(note.headline for note in fit.notes if note.first), gap]
+    lead = _lead(fit, pair, source, row)
+    sentences = [warning, *(note.headline for note in fit.notes if note.first), lead, gap]
     if source in fit.studied:
         sentences += _change(fit, pair, source)
     sentences += [note.headline for note in fit.notes if not note.first]
     text = " ".join(sentence for sentence in sentences if sentence)
     return Headline(text, row, not warning, verdict_of(row["p_direction"]))
+
+
+def _lead(fit: AblationPosterior, pair: tuple[str, str], source: str, row: pd.Series[Any]) -> str:
+    """Say who values what more, before any number; of signed leans, which are of valuing."""
+    shared = fit.curves.shared(pair, source)
+    if not shared or not lean_name(fit).startswith(SIGNED):
+        return ""
+    first, second = fit.curves.categories
+    over = f"{first} over {second}" if second else first
+    after = f"after {_count(shared[-1])} preference pairs"
+    verdict = verdict_of(row["p_direction"])
+    if verdict == OPEN:
+        return f"Whether {pair[0]} values {over} more or less than {pair[1]} {after} is open."
+    more = "more" if row["mean"] > 0 else "less"
+    said = "There is little doubt" if verdict == LITTLE_DOUBT else "The data suggest"
+    return f"{said} that {pair[0]} values {over} {more} than {pair[1]} {after}."
 
 
 def _gap(fit: AblationPosterior, pair: tuple[str, str], source: str) -> tuple[pd.Series, str]:
