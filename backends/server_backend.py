@@ -132,7 +132,13 @@ class Server(Backend):
         return "" if _can_ask() else "vllm"
 
     def available(self) -> str | None:
-        """Return why this backend cannot run here; None where a server answers."""
+        """Return why this backend cannot run here.
+
+        Returns
+        -------
+        str or None
+            None where a server answers.
+        """
         if not _can_ask():
             return "urllib3 is not installed"
         client = self._client()
@@ -147,15 +153,43 @@ class Server(Backend):
         return None
 
     def devices(self) -> tuple[str, ...]:
-        """Name the devices: the server's own."""
+        """Name the devices.
+
+        Returns
+        -------
+        tuple of str
+            The server's own, whatever it is.
+        """
         return ("server",)
 
     def dtypes(self) -> tuple[str, ...]:
-        """Name the arithmetic: whatever the server was started with."""
+        """Name the arithmetic.
+
+        Returns
+        -------
+        tuple of str
+            Whatever the server was started with.
+        """
         return ("as served",)
 
     def served(self, source: Source) -> str:
-        """Find what the server calls a model; see :meth:`Backend.served`."""
+        """Find what the server calls a model.
+
+        Parameters
+        ----------
+        source : Source
+            What is known of it here.
+
+        Returns
+        -------
+        str
+            Its name there; of a path only the end.
+
+        Raises
+        ------
+        ValueBiasError
+            If no server answers, or it runs no such model.
+        """
         client = self._client()
         try:
             about = _find(client, source, self.model)
@@ -165,7 +199,20 @@ class Server(Backend):
         return name if root == name else f"{name} ({root})"
 
     def check_tokens(self, source: Source, samples: Mapping[str, Integers]) -> None:
-        """Compare texts' token ids with the server's; see :meth:`Backend.check_tokens`."""
+        """Compare token ids with the server's, where it can be asked for them.
+
+        Parameters
+        ----------
+        source : Source
+            What is known of the model here.
+        samples : mapping of str to numpy.ndarray of int64
+            Texts, and their tokens by the tokenizer here, without any that it puts around them.
+
+        Raises
+        ------
+        ValueBiasError
+            If the server has other ids for them.
+        """
         client = self._client()
         try:
             name = _find(client, source, self.model)["id"]
@@ -189,7 +236,24 @@ class Server(Backend):
             client.close()
 
     def load(self, source: Source) -> LoadedModel:
-        """Look into what a server runs; see :meth:`Backend.load`."""
+        """Look into what a server runs.
+
+        Parameters
+        ----------
+        source : Source
+            Where the model's configuration is, and what to compute.
+
+        Returns
+        -------
+        LoadedModel
+            Ready to be asked.
+
+        Raises
+        ------
+        ValueBiasError
+            If the server runs another model, answers rewards squeezed between 0 and 1, or cannot
+            compute what is wanted.
+        """
         if source.kind == "reward" and source.head != "logits":
             raise ValueBiasError(
                 f"{source.name}: found head={source.head!r}, but a server gives the logits of its "

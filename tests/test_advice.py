@@ -254,6 +254,7 @@ OTHERS = {
     "level": "pandas'",
     "style": "HTML of notebooks",
     **dict.fromkeys(("pad_token_id", "transformers_weights"), "transformers', in a config.json"),
+    "enable_prefix_caching": "vLLM's, in what it says of itself",
     **dict.fromkeys(("device", "attention"), "of backends, which are loaded where they run"),
 }
 """Arguments that are not the package's own."""

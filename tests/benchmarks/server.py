@@ -4,7 +4,7 @@
     python tests/benchmarks/server.py .venv-vllm-3.11/bin/python --out tests/benchmarks/server.md
 
 Two real small models run behind servers on this machine. Through each the same conversations are
-scored by `Server`, and sent by a bare client of asyncio and httpx that asks for the same ids in
+scored by `Server`, and sent by a bare client of asyncio and aiohttp that asks for the same ids in
 requests of the same size, so many in flight, and reads nothing but the JSON; in turn, and beside
 `backend="torch"` on the same processors. Largest differences are from `torch`.
 """
@@ -12,15 +12,15 @@ requests of the same size, so many in flight, and reads nothing but the JSON; in
 from __future__ import annotations
 
 import argparse
-import asyncio
+import json
 import os
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 
 import valuebias
@@ -38,6 +38,24 @@ PROMPTS = {
 }
 PACKAGES = {"PyTorch": "torch", "transformers": "transformers"}
 IN_FLIGHT = 8
+BARE = """
+import asyncio, json, sys, time
+import aiohttp
+
+async def main():
+    turn = asyncio.Semaphore(int(sys.argv[2]))
+    timeout = aiohttp.ClientTimeout(total=600)
+    async with aiohttp.ClientSession(sys.argv[1], timeout=timeout) as session:
+        async def one(path, body):
+            async with turn, session.post(path, json=body) as answer:
+                return await answer.json()
+        await asyncio.gather(*(one(*pair) for pair in asked))
+
+asked = json.load(sys.stdin)
+start = time.perf_counter()
+asyncio.run(main())
+print(time.perf_counter() - start)
+"""
 
 
 def main() -> None:
@@ -54,7 +72,7 @@ def main() -> None:
     ):
         with server(args.python, kind, folder) as address:
             version = Client(address, key=None, in_flight=1, retries=0, timeout=9).get("/version")
-            rows.append(measured(kind, folder, address, args.rounds))
+            rows.append(measured(args.python, kind, folder, address, args.rounds))
         load.append(os.getloadavg()[0])
     text = "\n".join(
         [
@@ -76,7 +94,7 @@ def main() -> None:
         args.out.write_text(text, encoding="utf-8")
 
 
-def measured(kind: str, folder: Path, address: str, rounds: int) -> str:
+def measured(python: str, kind: str, folder: Path, address: str, rounds: int) -> str:
     """Score through the server, through a bare client and here, in turn."""
     options: dict[str, Any] = {"prompts": PROMPTS, "kind": kind, "progress": False}
     kept: list[tuple[str, dict[str, Any]]] = []
@@ -97,9 +115,7 @@ def measured(kind: str, folder: Path, address: str, rounds: int) -> str:
         Client.post = post  # type: ignore[method-assign]
         scores["server"] = made["score"].to_numpy()
         asked = [(path, body) for path, body in kept if path != "/tokenize" and _large(body)]
-        start = time.perf_counter()
-        asyncio.run(bare(address, asked))
-        alone = time.perf_counter() - start
+        alone = bare(python, address, asked)
         start = time.perf_counter()
         made = valuebias.score(folder, backend="torch", **options)
         here = time.perf_counter() - start
@@ -121,16 +137,16 @@ def _large(body: dict[str, Any]) -> bool:
     return len(body.get("input", body.get("prompt", []))) > 4
 
 
-async def bare(address: str, asked: list[tuple[str, dict[str, Any]]]) -> list[Any]:
-    """Send the same requests, and do nothing with the answers."""
-    turn = asyncio.Semaphore(IN_FLIGHT)
-    async with httpx.AsyncClient(base_url=address, timeout=600) as client:
-
-        async def one(path: str, body: dict[str, Any]) -> Any:
-            async with turn:
-                return (await client.post(path, json=body)).json()
-
-        return await asyncio.gather(*(one(path, body) for path, body in asked))
+def bare(python: str, address: str, asked: list[tuple[str, dict[str, Any]]]) -> float:
+    """Send the same requests and do nothing with the answers; seconds without the start."""
+    done = subprocess.run(
+        [python, "-c", BARE, address, str(IN_FLIGHT)],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout.split()[-1])
 
 
 if __name__ == "__main__":
