@@ -35,6 +35,7 @@ __all__ = [
     "make_scatter",
     "make_strata",
     "make_tables",
+    "span_blocks",
     "split_words",
 ]
 
@@ -145,7 +146,7 @@ def _scatters(crossing: Crossing, tables: Tables) -> dict[str, Array]:
     rest = rest @ rest.T
     on_axes = np.einsum("ma,fmj->jaf", basis, mean_axis).reshape(n_axes, -1)
     out = {}
-    for name, block in _span_blocks(crossing):
+    for name, block in span_blocks(crossing):
         out[f"{name} × words"] = rest[block, block]
         for j, table in enumerate(on_axes, start=1):
             out[f"{name} × axis {j}"] = np.outer(table[block], table[block])
@@ -200,7 +201,7 @@ def _mean_specs(
     ]
     whole = [components.stratum_patterns(axis) for axis in axes]
     specs: list[_Spec] = []
-    for name, block in _span_blocks(crossing):
+    for name, block in span_blocks(crossing):
         for j, (patterns, prior) in enumerate(zip(whole, [zero_a, *priors], strict=True)):
             in_block = {k: p[block, block] for k, p in patterns.items()}
             # Contrasts of families, say, do not contain what all models share.
@@ -216,7 +217,7 @@ def _mean_specs(
     return specs
 
 
-def _span_blocks(crossing: Crossing) -> list[tuple[str, slice]]:
+def span_blocks(crossing: Crossing) -> list[tuple[str, slice]]:
     """Name the blocks of the formula's span, with their slices of column × framing."""
     n = len(crossing.framings)
     slices = [slice(b.start * n, b.stop * n) for b in crossing.blocks]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +12,11 @@ from numpy.typing import NDArray
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.strata import Tables, make_tables
 from valuebias.analysis.estimands.smoother import Fields, Smoother
+from valuebias.analysis.sampling.completing import complete_prompts, smooth_means, smooth_rows
+from valuebias.analysis.sampling.conditionals import Moments
+from valuebias.analysis.sampling.normals import draw_normals
 from valuebias.analysis.sampling.rows import Rows, fill, geometry_of, rows_where
+from valuebias.analysis.sampling.shifts import Shifts, sparse
 from valuebias.analysis.sampling.solving import System
 
 __all__ = ["Completion", "Gaps", "sparse_margins"]
@@ -85,6 +90,28 @@ def _blocks_of(missing: Rows, shape: tuple[int, int, int]) -> list[tuple[int, in
     return list(zip(starts, stops.tolist(), counts.tolist(), strict=True))
 
 
+@dataclass(frozen=True)
+class _Effects:
+    """Room for effects drawn given a completed cube, and for the noise that makes them."""
+
+    mean: Array  # (framing · model, word)
+    noise: NDArray[np.float32]
+    own: Array  # (model, prompt, axis)
+    shared: Array  # (prompt, axis)
+    level: Array  # (model, prompt)
+    row_noise: Array  # of the last three
+    centre: Array  # (framing, word): of the margins' table of prompts
+
+    @classmethod
+    def make(cls, crossing: Crossing) -> _Effects:
+        """Make the room."""
+        (m, p, w), n_axes, f = crossing.shape, len(crossing.axes), len(crossing.framings)
+        own, shared, level = np.empty((m, p, n_axes)), np.empty((p, n_axes)), np.empty((m, p))
+        noise = np.empty(own.size + shared.size + level.size)
+        mean, centre = np.empty((f * m, w)), np.empty((f, w))
+        return cls(mean, np.empty((f * m, w), np.float32), own, shared, level, noise, centre)
+
+
 class Completion:
     """One completion of a cube: its margins and, if ``keep``, its missing cells, in step."""
 
@@ -93,8 +120,8 @@ class Completion:
         self.margins = Fields.zeros(gaps.crossing)
         self.missing = np.zeros(len(gaps.missing) if keep else 0, dtype=np.float32)
         # Here and not where it is needed: what threads take for themselves is not given back.
-        most = max(self.margins.prompt_word.size, *(n for *_, n in gaps.blocks))
-        self._noise = np.empty(most, dtype=np.float32)
+        self._noise = np.empty(max(n for *_, n in gaps.blocks), dtype=np.float32)
+        self._effects = _Effects.make(gaps.crossing)
         self._work = np.empty((0, 0))
         self.empty()
 
@@ -113,16 +140,47 @@ class Completion:
         level_ss = np.array([(m.level[:, g] ** 2).sum() / n_words for g in self.gaps.groups])
         return Tables(m.mean, m.prompt_word, m.axis, self._squares - level_ss)
 
-    def redraw(self, smoother: Smoother, rng: np.random.Generator) -> None:
+    def redraw(
+        self, moments: Moments, rng: np.random.Generator, shifts: Shifts | None = None
+    ) -> None:
         """Draw all effects given the completed cube, then the missing cells given the effects.
 
         One Gibbs step; its cost is that of the tables. It hardly moves a cell all of whose
-        neighbours in a margin are missing too: see :meth:`redraw_exactly`.
+        neighbours in a margin are missing too: these take ``shifts``, or :meth:`redraw_exactly`.
         """
-        prompts = self.margins.prompt_word
-        noise = self._noise[: prompts.size].reshape(prompts.shape)
-        effects = smoother.draw(self.margins, rng, prompts, noise)
-        self.fill(effects, np.sqrt(smoother.residual), rng)
+        gaps, known, margins, to = self.gaps, self.gaps.margins, self.margins, self._effects
+        if shifts is not None:
+            # Squares and the cells themselves are made anew without a look at what they were.
+            shifts.apply(margins, known, moments, rng)
+        framing, basis, per_prompt, _ = gaps.geometry.transposed
+        by_word = gaps.geometry.word_basis
+        residual, within = moments.residual, moments.within
+        draw_normals(rng, to.noise.reshape(-1))
+        rng.standard_normal(out=to.row_noise)
+        smooth_means(
+            margins.mean.reshape(to.noise.shape), to.noise, moments.gains, moments.roots, basis,
+            to.mean,
+        )  # fmt: skip
+        smooth_rows(
+            margins.axis, margins.level, margins.prompt_word, to.row_noise, residual, within,
+            framing, to.own, to.shared, to.level, to.centre,
+        )  # fmt: skip
+        self._forget()
+        for first, stop, count in gaps.blocks:
+            noise = self._noise[:count]
+            draw_normals(rng, noise)
+            complete_prompts(
+                first, stop, gaps.missing.start, gaps.missing.words, noise, self.missing, residual,
+                within, framing, basis, by_word, per_prompt, to.mean, to.own, to.shared, to.level,
+                to.centre, known.prompt_word, margins.mean, margins.prompt_word, margins.axis,
+                margins.level, self._squares,
+            )  # fmt: skip
+
+    def _forget(self) -> None:
+        """Take all but the table of prompts back to the observed cells."""
+        for name in ("mean", "axis", "level"):
+            np.copyto(getattr(self.margins, name), getattr(self.gaps.margins, name))
+        self._squares = self.gaps.squares.copy()
 
     def redraw_exactly(
         self,
@@ -148,12 +206,10 @@ class Completion:
         The effects of prompts may lie where this completion's margin is: it is written anew.
         """
         gaps, known, margins = self.gaps, self.gaps.margins, self.margins
-        for name in ("mean", "axis", "level"):
-            np.copyto(getattr(margins, name), getattr(known, name))
-        self._squares = gaps.squares.copy()
+        self._forget()
         for first, stop, count in gaps.blocks:
             noise = self._noise[:count]
-            rng.standard_normal(dtype=np.float32, out=noise)
+            draw_normals(rng, noise)
             self._squares += fill(
                 (first, stop), gaps.missing.start, gaps.missing.words, noise, self.missing, sd,
                 *gaps.geometry.arrays,
@@ -162,23 +218,13 @@ class Completion:
             )  # fmt: skip
 
 
-def sparse_margins(crossing: Crossing, threshold: float = 0.6) -> float:
+def sparse_margins(crossing: Crossing) -> float:
     """Share of the missing cells that lie where most of a margin is missing.
 
-    The margins are those that carry a random effect: model × word × framing, kind of model × word
-    × framing, prompt × word and model × prompt. Scattered gaps give nearly 0; a word that one model
-    lacks altogether gives 1 for its cells.
+    Scattered gaps give nearly 0; a word that one model lacks altogether gives 1 for its cells.
     """
     gaps = ~crossing.observed
-    sparse = gaps.mean(axis=0, keepdims=True) > threshold
-    sparse = sparse | (gaps.mean(axis=2, keepdims=True) > threshold)
-    kinds = np.unique(crossing.design.matrix.round(9), axis=0, return_inverse=True)[1].ravel()
-    for f in range(len(crossing.framings)):
-        group = crossing.prompts_of(f)
-        by_word = gaps[:, group].mean(axis=1)
-        for kind in np.unique(kinds):
-            members = kinds == kind
-            most = (by_word > threshold) | (by_word[members].mean(axis=0) > threshold)
-            block = np.ix_(members, group)
-            sparse[block] |= most[members][:, None]
-    return float((sparse & gaps).sum() / max(int(gaps.sum()), 1))
+    (_, by_word), (_, by_row), (_, by_framing) = sparse(crossing)
+    where = by_word | by_row[..., None]
+    where |= by_framing[crossing.framing].swapaxes(0, 1)
+    return float((where & gaps).sum() / max(int(gaps.sum()), 1))

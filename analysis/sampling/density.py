@@ -323,6 +323,27 @@ class Posterior:
         shift = x[..., n_sd + self.n_correlated :].reshape(*x.shape[:-1], 2, -1)
         return sd, correlation, np.exp(shift @ self.contrasts.T)
 
+    def variances(self, x: Array) -> Array:
+        """Give the variance parameters at one point ``x``, as :meth:`Components.variances`."""
+        matrix, at, correlation = self._log_linear
+        v = np.exp(matrix @ x)
+        v[at] *= np.tanh(0.5 * x[correlation])
+        return np.asarray(v)
+
+    @cached_property
+    def _log_linear(self) -> tuple[Array, Integers, Integers]:
+        """Weights of parameters in log variances; which have a correlation, and where that is."""
+        whole, weights = self.recipe
+        n_sd, _, n_v, n_terms = whole[:4]
+        rows = whole[4:].reshape(n_v, 1 + n_terms)
+        matrix = np.zeros((n_v, self.n_dim))
+        for row, factors, entry in zip(
+            matrix, weights[-n_v * n_terms :].reshape(n_v, -1), rows, strict=True
+        ):
+            np.add.at(row, entry[1:], factors)
+        at = np.flatnonzero(rows[:, 0] >= 0)
+        return matrix, at, n_sd + rows[at, 0]
+
     def unconstrain(self, sd: Array, correlation: Array, spread: Array) -> Array:
         """Undo :meth:`constrain`: (…, n_dim)."""
         inside = np.clip(correlation, -1 + 1e-15, 1 - 1e-15)

@@ -56,54 +56,30 @@ class Hamiltonian:
         root[np.ix_(free, free)] = vectors / np.sqrt(np.maximum(values, 1.0)) @ vectors.T
         return cls(at(top), root, step, fixed)
 
-    def moves(
+    def move(
         self, target: Posterior, x: Array, rng: np.random.Generator, n: int
     ) -> tuple[Array, float, bool]:
-        """Make ``n`` moves; returns the new point, mean acceptance, and whether any diverged."""
-        accepts, divergences = [], []
-        for _ in range(n):
-            x, accept, diverged = self.move(target, x, rng)
-            accepts.append(accept)
-            divergences.append(diverged)
-        return x, float(np.mean(accepts)), any(divergences)
+        """Try long jumps, then make ``n`` trajectories of about a quarter turn each.
 
-    def move(
-        self, target: Posterior, x: Array, rng: np.random.Generator
-    ) -> tuple[Array, float, bool]:
-        """One trajectory of about a quarter turn; returns the new point, acceptance, divergence."""
-        n_steps = max(1, int(np.pi / 2 / self.step * rng.uniform(0.8, 1.2)))
-        proposal, energy = _trajectory(
-            x,
-            self.root,
-            self.step,
-            n_steps,
-            rng.standard_normal(len(x)),
-            target.arguments,
-            target.room(),
-        )
-        diverged = not np.isfinite(energy) or energy > _MAX_ENERGY_ERROR
-        accept = 0.0 if diverged else float(np.exp(min(0.0, -energy)))
-        return (proposal if rng.uniform() < accept else x), accept, diverged
+        Jumps are of some log SDs, one after the other (Metropolis steps). Trajectories are as long
+        as the mode is wide: in the tail of an SD near zero, where the density falls by its prior's
+        slope of one only, they would wander for dozens of draws.
 
-    def jumps(self, target: Posterior, x: Array, rng: np.random.Generator) -> Array:
-        """Try long jumps of some log SDs, one after the other (Metropolis steps).
-
-        Trajectories are as long as the mode is wide. In the tail of an SD near zero, where the
-        density falls by its prior's slope of one only, they would wander for dozens of draws.
+        Returns the new point, mean acceptance of trajectories, and whether any diverged.
         """
-        chosen = np.flatnonzero(rng.uniform(size=len(target.scales)) < _JUMPING)
-        chosen = np.setdiff1d(chosen, np.array(self.fixed, dtype=np.intp))
+        n_sd = len(target.scales)
+        jumping = rng.uniform(size=n_sd) < _JUMPING
+        jumping[[k for k in self.fixed if k < n_sd]] = False
+        chosen = np.flatnonzero(jumping)
         offsets = _JUMP * rng.standard_t(3, len(chosen))
-        return np.asarray(
-            _jump(
-                x,
-                chosen,
-                offsets,
-                np.log(rng.uniform(size=len(chosen))),
-                target.arguments,
-                target.room(),
-            )
-        )
+        uniforms = rng.uniform(size=len(chosen) + 2 * n)
+        momenta = rng.standard_normal((n, len(x)))
+        x = x.copy()
+        accept, diverged = _move(
+            x, self.root, self.step, momenta, uniforms, chosen, offsets, target.arguments,
+            target.room(),
+        )  # fmt: skip
+        return x, accept, diverged
 
     def chain(self, target: Posterior, rng: np.random.Generator, *, tune: int, draws: int) -> Array:
         """Run from the mode, moving and jumping in turn, and return the draws after tuning.
@@ -173,54 +149,107 @@ def _curvature(target: Callable[[Array], tuple[float, Array]], x: Array) -> tupl
     return values, vectors
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _trajectory(x, root, step, n_steps, momentum, arguments, work):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Leapfrog in whitened coordinates; returns the end point and the energy error."""
-    gradient = np.empty(len(x))
-    value = log_posterior(x, gradient, *arguments, work)
+# C never calls these, and its way in would have to be compiled.
+@numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+def _trajectory(  # type: ignore[no-untyped-def]
+    x, value, gradient, root, step, n_steps, momentum, arguments, work
+):  # pragma: no cover - compiled
+    """Leapfrog in whitened coordinates from ``x``, where ``value`` and ``gradient`` are known.
+
+    ``x`` and ``gradient`` become those of the end point. Returns its value and the energy error.
+    """
     start = 0.5 * np.dot(momentum, momentum) - value
     momentum = momentum + 0.5 * step * np.dot(root.T, gradient)
     for i in range(n_steps):
-        x = x + step * np.dot(root, momentum)
+        x += step * np.dot(root, momentum)
         value = log_posterior(x, gradient, *arguments, work)
         factor = 0.5 if i == n_steps - 1 else 1.0
-        momentum = momentum + factor * step * np.dot(root.T, gradient)
-    return x, 0.5 * np.dot(momentum, momentum) - value - start
+        momentum += factor * step * np.dot(root.T, gradient)
+    return value, 0.5 * np.dot(momentum, momentum) - value - start
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _jump(x, chosen, offsets, log_uniforms, arguments, work):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Propose to add each offset in turn; offsets are as likely as their negatives."""
-    x, gradient = x.copy(), np.empty(len(x))
-    value = log_posterior(x, gradient, *arguments, work)
+@numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+def _steps(step, uniform):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Give the steps of a trajectory of about a quarter turn."""
+    return max(1, int(np.pi / 2 / step * (0.8 + 0.4 * uniform)))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+def _move(  # type: ignore[no-untyped-def]
+    x, root, step, momenta, uniforms, chosen, offsets, arguments, work
+):  # pragma: no cover - compiled
+    """Jump, then make a trajectory for each row of momenta; ``x`` is changed in its place.
+
+    Uniform numbers are those of jumps, then two of each trajectory: its length, what is accepted.
+    """
+    gradient, n, n_jumps = np.empty(len(x)), len(momenta), len(chosen)
+    value = _jump(x, gradient, chosen, offsets, np.log(uniforms[:n_jumps]), arguments, work)
+    mean, any_diverged = 0.0, False
+    point, slope = np.empty(len(x)), np.empty(len(x))
+    for i in range(n):
+        point[:], slope[:] = x, gradient
+        n_steps = _steps(step, uniforms[n_jumps + 2 * i])
+        end, energy = _trajectory(
+            point, value, slope, root, step, n_steps, momenta[i], arguments, work
+        )
+        if not energy <= _MAX_ENERGY_ERROR:
+            any_diverged = True
+            continue
+        accept = np.exp(min(0.0, -energy))
+        mean += accept / n
+        if uniforms[n_jumps + 2 * i + 1] < accept:
+            x[:], gradient[:] = point, slope
+            value = end
+    return mean, any_diverged
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+def _jump(  # type: ignore[no-untyped-def]
+    x, gradient, chosen, offsets, log_uniforms, arguments, work
+):  # pragma: no cover - compiled
+    """Propose to add each offset in turn; offsets are as likely as their negatives.
+
+    ``x`` is changed in its place. Returns the value there, and its gradient in ``gradient``.
+    """
+    value, accepted = log_posterior(x, gradient, *arguments, work), True
     for i in range(len(chosen)):
         k = chosen[i]
         before = x[k]
         x[k] += offsets[i]
         proposed = log_posterior(x, gradient, *arguments, work)
-        if log_uniforms[i] < proposed - value:  # never where it is NaN
+        accepted = log_uniforms[i] < proposed - value  # never where it is NaN
+        if accepted:
             value = proposed
         else:
             x[k] = before
-    return x
+    if not accepted:
+        value = log_posterior(x, gradient, *arguments, work)
+    return value
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def _chain(  # type: ignore[no-untyped-def]
     x, root, step, tune, momenta, uniforms, jumping, offsets, log_uniforms, arguments, work
 ):  # pragma: no cover - compiled
     """Move and jump in turn; while tuning, adapt the step as :meth:`Hamiltonian.adapt` does."""
     kept = np.empty((len(momenta) - tune, len(x)))
+    x, gradient, slope = x.copy(), np.empty(len(x)), np.empty(len(x))
+    value = log_posterior(x, gradient, *arguments, work)
     for i in range(len(momenta)):
-        n_steps = max(1, int(np.pi / 2 / step * (0.8 + 0.4 * uniforms[i, 0])))
-        proposal, energy = _trajectory(x, root, step, n_steps, momenta[i], arguments, work)
+        point, slope[:] = x.copy(), gradient
+        n_steps = _steps(step, uniforms[i, 0])
+        _, energy = _trajectory(
+            point, value, slope, root, step, n_steps, momenta[i], arguments, work
+        )
         accept = 0.0
-        if np.isfinite(energy) and energy <= _MAX_ENERGY_ERROR:
+        if energy <= _MAX_ENERGY_ERROR:
             accept = np.exp(min(0.0, -energy))
         if uniforms[i, 1] < accept:
-            x = proposal
+            x = point
         chosen = np.flatnonzero(jumping[i])
-        x = _jump(x, chosen, offsets[i][chosen], log_uniforms[i][chosen], arguments, work)
+        value = _jump(
+            x, gradient, chosen, offsets[i][chosen], log_uniforms[i][chosen], arguments, work
+        )
         if i < tune:
             log_step = np.log(step) + (accept - _TARGET_ACCEPTANCE) / np.sqrt(i + 5.0)
             step = min(max(np.exp(log_step), 0.02), 1.0)

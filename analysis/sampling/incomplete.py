@@ -3,9 +3,10 @@
 Missing cells are parameters too. A chain alternates two exact steps:
 
 1. missing cells given the variances: where gaps are scattered, by drawing every random effect given
-   the completed cube (closed form, table by table), then the cells from their effects and noise;
-   where whole words, prompts or pairs are missing, given the observed cells alone (conjugate
-   gradients), which costs more but does not depend on the last completion;
+   the completed cube (closed form, table by table), then the cells from their effects and noise,
+   and a few words, prompts or pairs that are missing as a whole by a shift of all their cells;
+   where many are, given the observed cells alone (conjugate gradients), which costs more but does
+   not depend on the last completion;
 2. variances given the completed cube: Hamiltonian and Metropolis steps on the same collapsed
    density as for complete crossings, in which all effects and coefficients are integrated out.
 
@@ -28,13 +29,15 @@ from threadpoolctl import threadpool_limits
 
 from valuebias.analysis.design.components import Components
 from valuebias.analysis.design.crossing import Crossing
-from valuebias.analysis.design.strata import Stratum, make_scatter, make_strata, make_tables
+from valuebias.analysis.design.strata import Stratum, make_strata, make_tables
 from valuebias.analysis.estimands.effects import Margins, make_margins
 from valuebias.analysis.estimands.smoother import Smoother
 from valuebias.analysis.sampling.completion import Completion, Gaps, sparse_margins
+from valuebias.analysis.sampling.conditionals import LEAST_RESIDUAL, Conditionals
 from valuebias.analysis.sampling.density import Posterior
 from valuebias.analysis.sampling.hamiltonian import Hamiltonian
 from valuebias.analysis.sampling.nuts import VarianceDraws, start_point
+from valuebias.analysis.sampling.shifts import make_shifts
 from valuebias.analysis.sampling.threads import Counter
 
 __all__ = [
@@ -47,16 +50,15 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-# Hamiltonian moves between two completions: they cost little beside a completion, and many of them
-# leave the variances all but independent of where they were.
-_MOVES = 6
-# Where effects can explain every score, the residual's SD may wander off to zero, and with it the
-# system for the effects to singularity: they are then drawn as with this share of the variance.
-_LEAST_RESIDUAL = 1e-6
+# Hamiltonian moves between two completions: many of them leave the variances all but independent of
+# where they were. Where gaps are scattered they cost as much as a completion, and fewer do as well.
+_MOVES, _FEWER_MOVES = 6, 4
 # Means off the axes are kept of so many draws that they are so many numbers, but of this many at
 # least: with thousands of words those of all draws would be many times the scores.
 _MOST_NUMBERS = 20_000_000
 _FEW_DRAWS = 1000
+# While tuning, the first so many steps complete the cube, and then every so many.
+_COMPLETED_AT_FIRST, _COMPLETED_EVERY = 100, 4
 # Above this share of missing cells in margins that are mostly missing, the Gibbs step mixes poorly.
 _MANY_SPARSE = 0.05
 
@@ -170,7 +172,7 @@ def solvable_smoother(
 ) -> Smoother:
     """Make the smoother at ``v``, with a residual large enough for the effects to be solved for."""
     residual, v = list(components["residual"].index[0]), v.copy()
-    v[residual] = np.maximum(v[residual], _LEAST_RESIDUAL * crossing.scale**2)
+    v[residual] = np.maximum(v[residual], LEAST_RESIDUAL * crossing.scale**2)
     return Smoother(crossing, components, coefficient_scales, v)
 
 
@@ -179,6 +181,8 @@ class Sampler:
 
     fixed: tuple[int, ...] = ()
     """Parameters of the density that step 2 leaves where they are."""
+    normal = True
+    """Whether residuals and effects are normal."""
     n_noise = 0
     """How many parameters residuals have beside those of the density."""
     n_shift = 0
@@ -198,7 +202,10 @@ class Sampler:
             crossing, components, make_tables(crossing, crossing.y), coefficient_scales
         )
         self.posterior = posterior_of(self.strata)
-        self.exact = sparse_margins(crossing) > _MANY_SPARSE
+        self.conditionals = Conditionals(crossing, components, coefficient_scales)
+        self._positions = self.conditionals.positions(self.strata)
+        self.shifts = make_shifts(crossing)
+        self.exact = self.shifts is None and sparse_margins(crossing) > _MANY_SPARSE
 
     def homes(self, chains: int, draws: int) -> tuple[list[_Chain], Margins]:
         """Give what each chain fills, and the margins of all, which are views of the same."""
@@ -258,11 +265,18 @@ class Sampler:
             x, target = self.impute(state, x, rng)
         kernel = Hamiltonian.at_mode(target, x)
         x = kernel.mode
+        # After so many tuning steps the mode is looked for again.
+        looked_again = {tune - k for k in (0, tune // 4, tune // 2)}
         for i in range(-tune, draws):
             if counter.stop:
                 break
+            if i < 0 and not self.completes(tune + i):
+                x, accept, _ = kernel.move(target, x, rng, 1)
+                kernel.adapt(accept, tune + i)
+                counter.step()
+                continue
             x, target = self.impute(state, x, rng)
-            if i < 0 and -i in {tune, tune - tune // 4, tune // 2}:
+            if i < 0 and -i in looked_again:
                 # The first completions are crude: look again for the mode and its curvature.
                 kernel = Hamiltonian.at_mode(target, x, kernel.step, self.fixed)
             x, accept, diverged = self.move(kernel, target, x, rng)
@@ -283,14 +297,28 @@ class Sampler:
         states.put(state)
         return out
 
+    @property
+    def quick(self) -> bool:
+        """Whether completions are quick, and depend little on the last one."""
+        return self.normal and not self.exact
+
+    def completes(self, tuned: int) -> bool:
+        """Say whether the cube is completed anew after so many tuning steps.
+
+        Where gaps are scattered some hundred completions forget where they began, and steps are
+        tuned as well on the last one.
+        """
+        soon = tuned < _COMPLETED_AT_FIRST or tuned % _COMPLETED_EVERY == 0
+        return soon or not self.quick
+
     def move(
         self, kernel: Hamiltonian, target: Posterior, x: Array, rng: np.random.Generator
     ) -> tuple[Array, float, bool]:
         """Step 2: the variances given the completed cube; acceptance, and whether any diverged."""
-        return kernel.moves(target, kernel.jumps(target, x, rng), rng, _MOVES)
+        return kernel.move(target, x, rng, _FEWER_MOVES if self.quick else _MOVES)
 
     def _target(self, state: Any) -> Posterior:
-        scatter = make_scatter(self.crossing, state.tables, self.strata)
+        scatter = self.conditionals.scatter(state.tables, self._positions)
         return self.posterior.with_scatter(scatter)
 
     def impute(self, state: Any, x: Array, rng: np.random.Generator) -> tuple[Array, Posterior]:
@@ -304,11 +332,11 @@ class Sampler:
         makes stale is used again. (Drawn after the missing cells without looking at them, the
         residual would be: van Dyk & Park 2008, *J. Am. Stat. Assoc.* 103, 790–796.)
         """
-        v = self.components.variances(*self.posterior.constrain(x))
-        smoother = solvable_smoother(self.crossing, self.components, self.coefficient_scales, v)
+        v = self.posterior.variances(x)
         if not self.exact:
-            state.redraw(smoother, rng)
+            state.redraw(self.conditionals.at(v), rng, self.shifts)
             return x, self._target(state)
+        smoother = solvable_smoother(self.crossing, self.components, self.coefficient_scales, v)
 
         def redraw_sd(squares: Array) -> Array:
             nonlocal x

@@ -227,6 +227,8 @@ class Values:
 class RobustSampler(Sampler):
     """Chains whose residual's variance is not among the variances of the collapsed density."""
 
+    normal = False
+
     def __init__(self, problem: Problem) -> None:
         super().__init__(
             problem.crossing, problem.components, problem.posterior, problem.coefficient_scales

@@ -1,15 +1,19 @@
 """How long fits of scores with gaps take, and how much memory, beside an earlier build.
 
-    python tests/benchmarks/gaps.py                                   # some twenty minutes
+    python tests/benchmarks/gaps.py                                   # some half an hour
     python tests/benchmarks/gaps.py --out tests/benchmarks/gaps.md    # for docs
+    python tests/benchmarks/gaps.py --only "Big Two, 10 % missing" --rounds 1
 
 Simulated scores of 10 models, 54 prompts and 1,000 words with 1, 60 and 99 % of the cells dropped
 at random are fitted. Times are of the processor, since chains run in threads, and are divided by
-the bulk effective sample size of the SDs and the headline, of which the median is taken. For
-memory, 5.4 million cells are fitted: what the process needs at its peak more than before the scores
-were made. The earlier build is commit f713f0a, unpacked into a temporary folder; it needs the
-repository's history. Each build has a process of its own with its code compiled, and they take
-turns, the order changing from round to round, so that other work on the machine hits them alike.
+the bulk effective sample size of the SDs and the headline, of which the median is taken. The Big
+Two scores and 1.1 million simulated ones are fitted as users do, with default settings, and their
+times divided by the headline's effective sample size; needs the released scores: set VALUEBIAS_DATA
+or be online. For memory, 5.4 million cells are fitted: what the process needs at its peak more than
+before the scores were made. The earlier build is commit f713f0a, unpacked into a temporary folder;
+it needs the repository's history. Each build has a process of its own with its code compiled, and
+they take turns, the order changing from round to round, so that other work on the machine hits them
+alike.
 """
 
 from __future__ import annotations
@@ -38,6 +42,13 @@ CASES: dict[str, tuple[float, int, int, float]] = {
     "memory, 1 % missing": (0.01, 10_000, 1, 30.0),
     "memory, 60 % missing": (0.60, 10_000, 1, 30.0),
 }
+# Fits with default settings: scores, what is dropped (a share of cells, or a word of one model),
+# rounds, and what is asked of the ratio.
+USUAL: dict[str, tuple[str, float | str, int, float]] = {
+    "Big Two, 10 % missing": ("big2", 0.1, 3, 4.0),
+    "Big Two, a word that one model lacks": ("big2", "word", 2, 4.0),
+    "simulated, 1,101,600 cells, 10 % missing": ("simulated", 0.1, 2, 4.0),
+}
 PACKAGES = {"numpy": "numpy", "numba": "numba", "xarray": "xarray"}
 WORKER = """
 import json, resource, sys, time, warnings
@@ -56,7 +67,33 @@ def run(data, seed, draws=100):
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-missing, n_words, seed, memory = json.loads(sys.stdin.read())
+def usual_scores(kind, missing):
+    if kind == "big2":
+        data = valuebias.datasets.load("christian2026-big2")
+    else:
+        words = dict.fromkeys(["care", "fairness", "loyalty", "authority", "sanctity"], 408)
+        data = simulate(n_words=words, overlap=0.02, seed=1)
+    values = data["score"].copy()
+    if missing == "word":
+        values[0, :, 7] = np.nan
+        return data.assign(score=values)
+    return data.assign(score=values.where(np.random.default_rng(1).random(values.shape) >= missing))
+
+def usual(kind, missing, seed):
+    data = usual_scores(kind, missing)
+    valuebias.fit(data, draws=20, tune=20, chains=2, seed=1, progress=False)  # compiles
+    start = time.process_time()
+    fit = valuebias.fit(data, seed=seed, progress=False)
+    seconds = time.process_time() - start
+    headline = fit.contrasts().iloc[0]
+    ess, mean, sd = (float(headline[name]) for name in ("ess_bulk", "mean", "sd"))
+    return {"seconds": seconds, "ess": ess, "mean": mean, "sd": sd}
+
+asked = json.loads(sys.stdin.read())
+if isinstance(asked[0], str):
+    print(json.dumps(usual(*asked)))
+    sys.exit()
+missing, n_words, seed, memory = asked
 try:
     # Compiles; the more is missing, the other way the missing cells are drawn.
     run(scores(20, missing and min(max(missing, 0.3), 0.9)), 1, draws=20)
@@ -86,7 +123,7 @@ print(json.dumps(answer))
 def main() -> None:
     """Run the builds in turn and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=list(CASES), action="append")
+    parser.add_argument("--only", choices=[*USUAL, *CASES], action="append")
     parser.add_argument("--rounds", type=int, help="how often each case runs")
     parser.add_argument("--out", type=Path, help="write the table here, too")
     args = parser.parse_args()
@@ -97,9 +134,9 @@ def main() -> None:
         builds = {"earlier": Path(folder) / "earlier", "now": None}
         load = [os.getloadavg()[0]]
         runs: dict[str, list[dict[str, dict[str, Any]]]] = {}
-        for case in args.only or CASES:
+        for case in args.only or [*USUAL, *CASES]:
             runs[case] = []
-            for i in range(args.rounds or CASES[case][2]):
+            for i in range(args.rounds or (USUAL.get(case) or CASES[case])[2]):
                 order = list(builds) if i % 2 else list(builds)[::-1]
                 runs[case].append({name: ask(builds[name], case, i) for name in order})
                 load.append(os.getloadavg()[0])
@@ -111,11 +148,14 @@ def main() -> None:
 
 def ask(build: Path | None, case: str, seed: int) -> dict[str, Any]:
     """Fit a case in a process of its own."""
-    missing, n_words, _, _ = CASES[case]
+    if case in USUAL:
+        asked = [*USUAL[case][:2], seed + 1]
+    else:
+        asked = [*CASES[case][:2], seed + 1, case.startswith("memory")]
     environment = environment_of(build)
     done = subprocess.run(
         [sys.executable, "-c", WORKER],
-        input=json.dumps([missing, n_words, seed + 1, case.startswith("memory")]),
+        input=json.dumps(asked),
         capture_output=True,
         text=True,
         check=False,
@@ -130,25 +170,32 @@ def head(load: list[float]) -> str:
     """Say on what, with what, and what to look for."""
     return (
         f"{conditions('python tests/benchmarks/gaps.py', PACKAGES)}, load {min(load):.1f} to "
-        f"{max(load):.1f}. Simulated scores of 10 models and 54 prompts; 2 chains of 100 draws "
-        f"after 100 tuning steps; the builds in turn. Ratios within a round, above 1 where the "
-        f"build at hand is better than commit {EARLIER}."
+        f"{max(load):.1f}. By default 4 chains of 1000 draws after 1000 tuning steps; where cells "
+        f"are counted in the head, simulated scores of 10 models and 54 prompts, 2 chains of 100 "
+        f"draws after 100 tuning steps. The builds in turn, nothing to be compiled; ratios within "
+        f"a round, above 1 where the build at hand is better than commit {EARLIER}."
     )
 
 
 def tables(runs: dict[str, list[dict[str, dict[str, Any]]]]) -> str:
     """Lay times and memory out."""
-    times = [
-        "| 540,000 cells | processor seconds, earlier | now | ratio | effective draws, earlier "
-        "| now | ratio at equal effective size | range | bound |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    columns = (
+        "processor seconds, earlier | now | ratio | {}, earlier | now "
+        "| ratio at equal effective size | range | bound |"
+    )
+    usual, times = (
+        [f"| {title} | {columns.format(size)}", "|---|---|---|---|---|---|---|---|---|"]
+        for title, size in (
+            ("by default", "effective draws of the headline"),
+            ("540,000 cells", "effective draws"),
+        )
+    )
     memory = [
         "| 5,400,000 cells | bytes a cell at the peak, earlier | now | bound |",
         "|---|---|---|---|",
     ]
     for case, rounds in runs.items():
-        bound = f"{CASES[case][3]:g}"
+        bound = f"{(USUAL.get(case) or CASES[case])[3]:g}"
         refused = [name for name in ("earlier", "now") if "refused" in rounds[0][name]]
         if case.startswith("memory"):
             shown = [
@@ -157,8 +204,9 @@ def tables(runs: dict[str, list[dict[str, dict[str, Any]]]]) -> str:
             ]
             memory.append(f"| {' | '.join([case.removeprefix('memory, '), *shown, bound])} |")
         else:
-            times.append(f"| {' | '.join([case, *cells(rounds, refused), bound])} |")
-    parts = ["\n".join(table) for table in (times, memory) if len(table) > 2]
+            row = f"| {' | '.join([case, *cells(rounds, refused), bound])} |"
+            (usual if case in USUAL else times).append(row)
+    parts = ["\n".join(table) for table in (usual, times, memory) if len(table) > 2]
     return "\n\n".join(parts)
 
 

@@ -11,6 +11,7 @@ from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.estimands.smoother import Fields, Smoother
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.sampling.completion import Completion, Gaps, sparse_margins
+from valuebias.analysis.sampling.conditionals import Conditionals
 from valuebias.analysis.sampling.solving import System
 
 PAIRED = {"formula": "~ 1", "families": ("A",) * 6, "pairs": PAIRS}
@@ -148,11 +149,13 @@ def gaps(request: pytest.FixtureRequest):
     problem, _, smoother, dense = setting(missing=GAPS[request.param], **case)
     rng = np.random.default_rng(26)
     state = Completion(Gaps(problem.crossing))
+    scales = problem.coefficient_scales
+    moments = Conditionals(problem.crossing, problem.components, scales).at(smoother.v)
     exact, gibbs = [], []
     for _ in range(500):
         state.redraw_exactly(smoother, rng)
         exact.append(state.missing.copy())
-        state.redraw(smoother, rng)
+        state.redraw(moments, rng)
         gibbs.append(state.missing.copy())
     return problem, state, np.array(exact), np.array(gibbs), missing_given_observed(problem, dense)
 
