@@ -65,9 +65,11 @@ from .preference_data.preferences import preferences as preferences
 from .reproduction.run import Reproduction as Reproduction
 from .reproduction.run import reproduce as reproduce
 from .schema import validate as validate
+from .scoring.merging import merge as merge
 from .scoring.plan import ScoringPlan as ScoringPlan
 from .scoring.plan import plan as plan
 from .scoring.run import score as score
+from .scoring.sharing import ScoringShard as ScoringShard
 from .scoring.vocabulary import read_vocabulary as read_vocabulary
 from .training.sft import LoraSettings as LoraSettings
 

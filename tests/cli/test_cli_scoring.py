@@ -1,4 +1,4 @@
-"""The commands score, plan and backends."""
+"""The commands score, merge, plan and backends."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import tiny_models
+import xarray as xr
 from typer.testing import Result
 
 import valuebias
@@ -54,6 +55,40 @@ def test_plan(run: Run, reward: Path) -> None:
     assert not list(Path().glob("*.zarr"))
 
 
+@requires_torch
+def test_shards(run: Run, reward: Path) -> None:
+    for i in (1, 2):
+        store = f"shards/{i}.zarr"
+        if i == 2:
+            early = run("merge", "shards/1.zarr", "-o", "scores.zarr")
+            assert early.exit_code == 1
+            assert "Shard 2 of 2 is missing" in early.stderr
+            assert "--shard 2/2" in early.stderr
+        done = run("score", *ASKED, "--store", store, "--shard", f"{i}/2")
+        assert done.exit_code == 0, done.output
+        assert done.stdout == f"{store}\n"
+        assert f"Shard {i} of 2 is finished: 4 scores (1 block), in '{store}'" in done.stderr
+        assert "valuebias merge STORES... -o scores.zarr" in done.stderr
+    told = json.loads(
+        run("score", *ASKED, "--store", "shards/2.zarr", "--shard", "2/2", "--json").stdout
+    )
+    assert (told["shard"], told["blocks"], told["scores"]) == ([2, 2], 1, 4)
+    merged = run("merge", "shards/1.zarr", "shards/2.zarr", "-o", "scores.zarr")
+    assert merged.exit_code == 0, merged.output
+    assert merged.stdout == "scores.zarr\n"
+    run("score", *ASKED, "--store", "whole.zarr")
+    xr.testing.assert_equal(valuebias.read("scores.zarr"), valuebias.read("whole.zarr"))
+    again = run("merge", "shards/2.zarr", "shards/1.zarr", "--out", "scores.zarr", "--json")
+    assert json.loads(again.stdout)["sizes"][0]["model"] == 2
+    other = run("score", *ASKED, "--store", "shards/1.zarr")
+    assert other.exit_code == 1
+    assert "--shard 1/2" in other.stderr
+    planned = run("plan", *ASKED, "--shard", "2/2")
+    assert "shard 2 of 2" in planned.stdout
+    assert "\na  " not in planned.stdout
+    assert "\nb  " in planned.stdout
+
+
 def test_backends(run: Run) -> None:
     done = run("backends")
     assert done.exit_code == 0, done.output
@@ -71,6 +106,9 @@ def test_backends(run: Run) -> None:
         (["score", "nothing.yaml", "--store", "s.zarr"], "nothing.yaml"),
         (["score", "models.yaml", "--store", "s.zarr", "--backend", "torhc"], "'torch'"),
         (["plan", "models.yaml", "--lexicon", "agency-comunion"], "'agency-communion'"),
+        (["plan", "models.yaml", "--shard", "3"], "expected I/N"),
+        (["score", "models.yaml", "--store", "s.zarr", "--shard", "3/2"], "(3, 2)"),
+        (["merge", "s.zarr", "-o", "scores.zarr"], "no store 's.zarr'"),
     ],
 )
 def test_errors(run: Run, arguments: list[str], message: str) -> None:

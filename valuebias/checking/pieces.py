@@ -265,13 +265,19 @@ def _look_at_blocks(folder: Path, findings: Findings) -> None:
 def _models(folder: Path) -> tuple[list[str], int]:
     """Name the models of a group, and count its blocks when finished."""
     from valuebias._core.zarr_records import metadata_of
+    from valuebias.scoring.sharing import Share
     from valuebias.scoring.store import provenance_of
 
     try:
         header = metadata_of(folder, "score/.zarray")
-        names = [str(entry["name"]) for entry in provenance_of(folder)["models"]]
+        provenance = provenance_of(folder)
+        names = [str(entry["name"]) for entry in provenance["models"]]
         pairs = zip(header["shape"], header["chunks"], strict=True)
-        n_blocks = math.prod(-(-int(size) // int(chunk)) for size, chunk in pairs)
+        each = [-(-int(size) // int(chunk)) for size, chunk in pairs]
+        n_blocks = math.prod(each)
+        share = Share.recorded(provenance)
+        if share is not None:
+            n_blocks = sum(len(share.rows(name)) for name in names) * each[2]
     except (ValueBiasError, OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         return [], 0
     return names, n_blocks

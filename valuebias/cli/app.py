@@ -91,6 +91,7 @@ def _options(
 
 app.command("demo")(fits.demo)
 app.command("score")(scoring.score)
+app.command("merge")(scoring.merge)
 app.command("plan")(scoring.plan)
 app.command("backends")(scoring.backends)
 app.command("fit")(fits.fit)

@@ -18,7 +18,7 @@ from valuebias.errors import ValueBiasError
 if TYPE_CHECKING:
     from valuebias.backends import Backend as Engine
 
-__all__ = ["backends", "plan", "score"]
+__all__ = ["backends", "merge", "plan", "score"]
 
 Kind = Literal["reward", "logprob"]
 Models = Annotated[
@@ -65,6 +65,13 @@ TokensAs = Annotated[
 BatchTokens = Annotated[
     int | None, typer.Option(min=1, help="Tokens per pack; the backend's choice if not given.")
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Only the I-th of N parts, such as 3/8; see [bold]valuebias merge[/bold].",
+    ),
+]
 Trust = Annotated[
     bool,
     typer.Option(
@@ -87,7 +94,11 @@ def score(
     backend: Backend = "torch",
     device: Device = None,
     threads: Threads = None,
+<<<<<<< HEAD
     address: Address = None,
+=======
+    shard: Shard = None,
+>>>>>>> shards
     pooling: Annotated[
         Literal["sum", "mean"], typer.Option(help="Of the log-probs of a word's tokens.")
     ] = "sum",
@@ -100,12 +111,16 @@ def score(
 
     Example: [bold]valuebias score models.yaml --store scores.zarr[/bold], then
     [bold]valuebias fit scores.zarr[/bold]. Stop it at any time: the same command continues.
+    Several machines share it by [bold]--shard 1/8[/bold], [bold]--shard 2/8[/bold] and so on.
     """
     import valuebias
 
+    part = _shard(shard)
     # A finished store is only read, which a full or read-only disk allows.
     if not store.exists():
         check_writable(store, suffixes=(".zarr",), folder=True)
+    from valuebias.scoring.sharing import say_finished
+
     with explained_stop("Nothing was scored."):
         scores: Any = valuebias.score(
             models[0] if len(models) == 1 else models,
@@ -114,12 +129,22 @@ def score(
             kind=kind,
             backend=_engine(backend, {"device": device, "threads": threads, "address": address}),
             store=store,
+            shard=part,
             pooling=pooling,
             tokens_as=tokens_as,
             batch_tokens=batch_tokens,
             trust_remote_code=trust_remote_code,
             progress=is_terminal(),
         )
+    if part is not None:
+        if as_json:
+            about = {"shard": [scores.index, scores.n], "blocks": scores.n_blocks}
+            print_json({"store": str(store), "kind": kind, **about, "scores": scores.n_scores})
+            return
+        how = "valuebias merge STORES... -o scores.zarr"
+        typer.echo(visible(say_finished(scores, how)), err=True)
+        typer.echo(visible(store))
+        return
     groups = list(scores.children.values()) if lexicon == "vocabulary" else [scores]
     if as_json:
         sizes = [{dim: int(n) for dim, n in group.sizes.items()} for group in groups]
@@ -137,7 +162,11 @@ def plan(
     kind: KindOption = "reward",
     backend: Backend = "torch",
     device: Device = None,
+<<<<<<< HEAD
     address: Address = None,
+=======
+    shard: Shard = None,
+>>>>>>> shards
     tokens_as: TokensAs = "text",
     batch_tokens: BatchTokens = None,
     trust_remote_code: Trust = False,
@@ -154,7 +183,12 @@ def plan(
         prompts=prompts,
         lexicon=restricted(lexicon, threshold, category),
         kind=kind,
+<<<<<<< HEAD
         backend=_engine(backend, {"device": device, "address": address}),
+=======
+        backend=_engine(backend, {"device": device}),
+        shard=_shard(shard),
+>>>>>>> shards
         tokens_as=tokens_as,
         batch_tokens=batch_tokens,
         trust_remote_code=trust_remote_code,
@@ -165,6 +199,42 @@ def plan(
         return
     for line in str(scoring_plan).splitlines():
         typer.echo(visible(line))
+
+
+def merge(
+    stores: Annotated[
+        list[Path], typer.Argument(metavar="STORES...", help="The stores of all shards.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output: a .zarr folder, new.")],
+    as_json: AsJson = False,
+) -> None:
+    """Put the shards of a request together, into the store that one process would have made.
+
+    Example: [bold]valuebias merge shards/*.zarr -o scores.zarr[/bold]
+    """
+    import valuebias
+
+    with explained_stop("Nothing was merged; the shards are as they were."):
+        scores: Any = valuebias.merge(stores, out=out)
+    groups = [scores] if "score" in scores else list(scores.children.values())
+    if as_json:
+        sizes = [{dim: int(n) for dim, n in group.sizes.items()} for group in groups]
+        print_json({"store": str(out), "sizes": sizes})
+        return
+    typer.echo(visible(out))
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    """Read I/N."""
+    if text is None:
+        return None
+    index, _, n = text.partition("/")
+    try:
+        return int(index), int(n)
+    except ValueError as error:
+        raise ValueBiasError(
+            f"--shard is {text!r}; expected I/N, the I-th of N shards, such as 3/8."
+        ) from error
 
 
 def _engine(name: str, options: Mapping[str, str | int | None]) -> str | Engine:

@@ -62,6 +62,7 @@ __all__ = [
     "escape_texts",
     "read",
     "read_scores",
+    "shard_in",
     "unescape_texts",
     "write",
 ]
@@ -107,7 +108,8 @@ def read(
     Warns
     -----
     ValueBiasWarning
-        If it is a store that :func:`valuebias.score` has not finished. Missing scores are NaN;
+        If it is a store that :func:`valuebias.score` has not finished, or of one shard. Missing
+        scores are NaN;
         models without any are left out. If columns of 0 and 1 are taken for categories: two or
         more, of which no word has more than one.
 
@@ -254,8 +256,23 @@ def _is_scored(ds: xr.Dataset) -> bool:
         return False
 
 
+def shard_in(attrs: Mapping[Any, Any]) -> str:
+    """Name the shard whose scores a store holds, such as "shard 3 of 8"; empty where all are."""
+    try:
+        shard = json.loads(attrs["provenance"])["shard"]
+        return f"shard {int(shard['index'])} of {int(shard['n'])}"
+    except (KeyError, ValueError, TypeError, RecursionError, OverflowError):
+        return ""
+
+
 def _begun(ds: xr.Dataset, path: Path) -> xr.Dataset:
     """Leave out the models that an unfinished store has no scores of, and say so."""
+    shard = shard_in(ds.attrs)
+    if shard and "score" not in ds and "groups" not in json.loads(ds.attrs["provenance"]):
+        raise ValueBiasError(
+            f"{str(path)!r} is {shard}, to which no scores fall. Once all are finished, "
+            "valuebias.merge(stores, out=...) puts the shards together."
+        )
     if "score" not in ds:
         raise ValueBiasError(
             f"{str(path)!r} holds the scores of whole vocabularies, which differ from model to "
@@ -273,11 +290,15 @@ def _begun(ds: xr.Dataset, path: Path) -> xr.Dataset:
         )
     if missing.any():
         left_out = ds["model"].to_numpy()[~begun].tolist()
+        what, how = "unfinished", "Run valuebias.score(...) with this store again to go on."
+        if shard:
+            what = f"a part of the scores ({shard})"
+            how = "valuebias.merge(stores, out=...) puts all shards together, once they are done."
         warnings.warn(
-            f"{str(path)!r} is unfinished: {missing.sum():,} of {missing.size:,} scores are "
+            f"{str(path)!r} is {what}: {missing.sum():,} of {missing.size:,} scores are "
             "missing (NaN)"
             + (f"; left out, as they have none: {', '.join(left_out)}" if left_out else "")
-            + ". Run valuebias.score(...) with this store again to go on.",
+            + f". {how}",
             ValueBiasWarning,
             stacklevel=4,
         )

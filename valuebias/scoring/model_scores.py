@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,7 @@ from valuebias._core.arrays import Floats
 from valuebias._core.disk import explain_os_errors, write_bytes
 from valuebias._core.summed_zarr import note
 from valuebias._core.sums import DamagedError, sum_of
-from valuebias._core.zarr_records import OWNER, marked, metadata_of, owners
+from valuebias._core.zarr_records import OWNER, advice, marked, metadata_of, owners
 from valuebias.errors import ValueBiasWarning, few
 from valuebias.scoring.request import Block, blocks
 
@@ -105,6 +106,26 @@ class ModelScores:
             digests[key] = sum_of(content)
             write_bytes(self.folder / key, content)
         write_bytes(self._mark(block), json.dumps(digests).encode())
+
+    def adopt(self, block: Block, other: ModelScores) -> None:
+        """Take a finished block over from another store of the same scores, mark and all."""
+        there = other._name(block)
+        digests = {OWNER: self._owners[self.row]} if self._owners else {}
+        for key, known in (marked(other.folder, there, other._owners) or {}).items():
+            if not other._is(key, known):
+                raise DamagedError(
+                    f"{str(other.folder / key)!r} is damaged or missing: it does not hold what was "
+                    f"written. {advice()}"
+                )
+            array, _, name = key.partition("/")
+            own = f"{array}/{self._name(block)}{name.removeprefix(there)}"
+            digests[own] = known
+            write_bytes(self.folder / own, (other.folder / key).read_bytes())
+        write_bytes(self._mark(block), json.dumps(digests).encode())
+
+    def unmarked(self, some: Iterable[Block]) -> list[Block]:
+        """List which of some blocks have no mark, and so are not finished."""
+        return [b for b in some if marked(self.folder, self._name(b), self._owners) is None]
 
     def _chunks(self, block: Block, scores: Floats, tokens: Floats | None) -> dict[str, Floats]:
         """Cut a block into whole chunks; Zarr fills those at the edges up."""

@@ -6,7 +6,7 @@ import html
 import importlib.util
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +21,17 @@ from valuebias.models.config import ModelConfig
 from valuebias.models.resolve import resolve
 from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, pack
-from valuebias.scoring.prepare import reading_of
-from valuebias.scoring.request import Kind, ScoringRequest, Words, block_shape, blocks, make_request
+from valuebias.scoring.prepare import reading_of, shared
+from valuebias.scoring.request import (
+    Block,
+    Kind,
+    ScoringRequest,
+    Words,
+    block_shape,
+    blocks,
+    make_request,
+)
+from valuebias.scoring.sharing import check_shard
 
 __all__ = ["ScoringPlan", "plan"]
 
@@ -153,6 +162,7 @@ def plan(
     lexicon: Words | None = None,
     kind: Kind = "reward",
     backend: str | type[Backend] | Backend = "torch",
+    shard: tuple[int, int] | None = None,
     tokens_as: str = "text",
     batch_tokens: int | None = None,
     trust_remote_code: bool = False,
@@ -173,6 +183,9 @@ def plan(
         What is to be measured.
     backend : str, type of Backend or Backend
         What is to run the models.
+    shard : pair of int, optional
+        As in :func:`valuebias.score`: what the i-th of n shards would do. Models of which it has no
+        part are left out.
     tokens_as : {"text", "ids"}
         As in :func:`valuebias.score`.
     batch_tokens : int, optional
@@ -216,12 +229,17 @@ def plan(
         batch_tokens=batch_tokens,
     )
     engine = get_backend(backend)
+    if shard is not None:
+        request = shared(request, *check_shard(shard))
+    share = request.share
     tokens = batch_tokens or _option(engine, "batch_tokens")
     device = _option(engine, "device") or engine.devices()[0]
     efficiency = _EFFICIENCY.get(device.partition(":")[0], 0.5)
     speeds: dict[str, float] = {}
     rows, bases, lines = {}, {}, []
     for model in request.models:
+        if share is not None and not share.rows(model.name):
+            continue
         resolved = resolve(model, kind=request.kind, with_weights=False)
         bases[model.name] = resolved.model.base or ""
         tokenizer = Tokenizer(resolved)
@@ -238,19 +256,28 @@ def plan(
         if resolved.source.file is None and (resolved.source.folder / _ADAPTER).is_file():
             said.append(_BESIDE)
         lines += [f"{model.name!r}: {line}" for line in said]
-        counts = _count(request, engine, tokenizer, resolved.model_config, tokens or _BATCH_TOKENS)
+        packs = tokens or _BATCH_TOKENS
+        counts = _count(request, model.name, engine, tokenizer, resolved.model_config, packs)
         if model.dtype not in speeds:
             speeds[model.dtype] = matmul_speed(device, model.dtype)
         reached = speeds[model.dtype] * efficiency
         rows[model.name] = counts | {"seconds": counts["flop"] / reached}
-    table = pd.DataFrame.from_dict(rows, orient="index")
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(_COLUMNS))
     whole = ("pairs", "packs", "tokens", "unpacked")
     table = table.astype(dict.fromkeys(whole, np.int64)).rename_axis(_MODEL)
+    if share is not None:
+        n_rows = sum(len(share.rows(name)) for name in rows)
+        total = sum(-(-share.n_prompts // one.prompts) for one in share.work)
+        lines.append(
+            f"This is {share}: {n_rows} of the {total} parts that the request can be divided into."
+            + (" Nothing falls to it: fewer shards would do." if not rows else "")
+        )
     measured = ", ".join(f"{speed / 1e9:,.0f} GFLOP/s in {name}" for name, speed in speeds.items())
-    lines.append(
-        f"Time: assumes {efficiency:.0%} of the speed of matrix products that was just measured "
-        f"({measured}), and leaves out downloads and loading."
-    )
+    if rows:
+        lines.append(
+            f"Time: assumes {efficiency:.0%} of the speed of matrix products that was just "
+            f"measured ({measured}), and leaves out downloads and loading."
+        )
     if tokens is None:
         lines.append(f"Packs: a backend chooses their size; {_BATCH_TOKENS} tokens are assumed.")
     if request.words is None:
@@ -292,6 +319,7 @@ def matmul_speed(device: str, dtype: str) -> float:
 
 def _count(
     request: ScoringRequest,
+    name: str,
     engine: Backend,
     tokenizer: Tokenizer,
     model_config: ModelConfig,
@@ -302,7 +330,11 @@ def _count(
     n_responses = len(vocabulary) if request.words is None else len(request.words)
     shape = block_shape(request, n_responses)
     source = Conversations(request, tokenizer, vocabulary)
-    everything = blocks(len(request.prompts), n_responses, shape)
+    everything: Iterable[Block] = blocks(len(request.prompts), n_responses, shape)
+    n_prompts = len(request.prompts)
+    if request.share is not None:
+        everything = request.share.of(name, everything)
+        n_prompts = request.share.prompts(name)
     looked_at = itertools.islice(everything, _SAMPLE) if request.words is None else everything
     total = dict.fromkeys(("pairs", "packs", "tokens", "unpacked", "flop"), 0.0)
     for block in looked_at:
@@ -319,10 +351,10 @@ def _count(
             "unpacked": _unpacked(batch, request),
             "flop": flop + model_config.vocabulary_flop(rows),
         }
-        total = {name: value + counts[name] for name, value in total.items()}
+        total = {key: value + counts[key] for key, value in total.items()}
     # Scale up from the sampled blocks.
-    factor = len(request.prompts) * n_responses / total["pairs"]
-    total = {name: float(round(value * factor)) for name, value in total.items()}
+    factor = n_prompts * n_responses / total["pairs"]
+    total = {key: float(round(value * factor)) for key, value in total.items()}
     return total | {"shared": 1 - total["tokens"] / total["unpacked"]}
 
 
@@ -349,4 +381,5 @@ def _headline(request: ScoringRequest, engine: Backend, device: str, batch_token
     return (
         f"{request.kind} scores of {models} × {len(request.prompts)} prompts × {words}, by the "
         f"backend {engine.name!r} on {device}, in packs of up to {batch_tokens} tokens"
+        + ("" if request.share is None else f"; {request.share} of them")
     )

@@ -19,10 +19,11 @@ from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.spec import Model, read_models
 from valuebias.models.tokenizer import Tokenizer
 from valuebias.models.weights import companions, digest, digest_files
-from valuebias.scoring.request import ScoringRequest
+from valuebias.scoring.request import ScoringRequest, block_shape
+from valuebias.scoring.sharing import Share, Work
 from valuebias.scoring.store import Entry
 
-__all__ = ["PreparedModel", "Tokenizers", "prepare", "reading_of"]
+__all__ = ["PreparedModel", "Tokenizers", "prepare", "reading_of", "shared"]
 
 _SAMPLED = 8  # words whose tokens are compared with a server's
 
@@ -65,7 +66,10 @@ class PreparedModel:
         words = (
             self.resolved.model_config.vocab_size if request.words is None else len(request.words)
         )
-        return len(request.prompts) * int(words)
+        n_prompts = len(request.prompts)
+        if request.share is not None:
+            n_prompts = request.share.prompts(self.name)
+        return n_prompts * int(words)
 
     def tokenizer(self) -> Tokenizer:
         """Return its tokenizer."""
@@ -76,11 +80,20 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
     """Resolve the models of a request, and hash what their scores depend on.
 
     All of them before the first is scored, so that a mistake in the last is not found hours later.
+    Of a shard those that it has a part of: no machine needs the weights of the others.
     """
     tokenizers = Tokenizers()
     prepared = []
+    share = request.share
+    own = {model.name for model in request.models} if share is None else set(share.names())
     for specified in request.models:
+<<<<<<< HEAD
         resolved = resolve(specified, kind=request.kind, with_weights=engine.weights_here)
+=======
+        if specified.name not in own:
+            continue
+        resolved = resolve(specified, kind=request.kind)
+>>>>>>> shards
         tokenizer = tokenizers.of(resolved)
         served = engine.served(resolved.source)
         if served is not None:
@@ -109,7 +122,32 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
             n_tokens=_n_tokens(request, tokenizer),
         )
         prepared.append(PreparedModel(resolved=resolved, entry=entry, tokenizers=tokenizers))
-    return _with_last_bases(prepared)
+    found = {one.name: one.resolved.model for one in prepared}
+    # Of the others as well, because a base may be followed through them.
+    models = [
+        found.get(model.name) or resolve(model, kind=request.kind, with_weights=False).model
+        for model in request.models
+    ]
+    return _with_last_bases(prepared, models)
+
+
+def shared(request: ScoringRequest, index: int, n: int) -> ScoringRequest:
+    """Give one shard's part of a request. Configurations and tokenizers are read, no weights."""
+    n_prompts = len(request.prompts)
+    work = []
+    for model in request.models:
+        resolved = resolve(model, kind=request.kind, with_weights=False)
+        words = 1 if request.words is None else len(request.words)
+        if request.words is None and request.rows:
+            each = block_shape(request, len(Tokenizer(resolved).vocabulary()))[0]
+        elif request.words is None:
+            each, words = 1, int(resolved.model_config.vocab_size)
+        else:
+            each = block_shape(request, words)[0]
+        cost = max(1, int(resolved.model_config.n_params)) * words
+        work.append(Work(name=model.name, prompts=each, cost=cost))
+    share = Share(index=index, n=n, n_prompts=n_prompts, work=tuple(work))
+    return replace(request, share=share)
 
 
 def _samples(request: ScoringRequest, tokenizer: Tokenizer) -> dict[str, Integers]:
@@ -142,10 +180,12 @@ def _prefix(request: ScoringRequest, tokenizer: Tokenizer) -> str | None:
     return before.how if request.kind == "logprob" and before.remarkable else None
 
 
-def _with_last_bases(prepared: Sequence[PreparedModel]) -> list[PreparedModel]:
+def _with_last_bases(
+    prepared: Sequence[PreparedModel], models: Sequence[Model]
+) -> list[PreparedModel]:
     """Where a file names a reward model as the base, take the base of that."""
-    models = [*read_models("christian2026-rms"), *(one.resolved.model for one in prepared)]
-    known = {name: m.base or "" for m in models for name in (m.name, m.location)}
+    everyone = [*read_models("christian2026-rms"), *models]
+    known = {name: m.base or "" for m in everyone for name in (m.name, m.location)}
     with_bases = []
     for one in prepared:
         entry = one.entry

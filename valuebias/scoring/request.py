@@ -21,6 +21,7 @@ from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.models.spec import Model, read_models
 from valuebias.schema.contract import KINDS, check_unique
+from valuebias.scoring.sharing import Share
 
 __all__ = ["VOCABULARY", "Block", "ScoringRequest", "block_shape", "blocks", "make_request"]
 
@@ -50,6 +51,7 @@ class ScoringRequest:
     # Whether a token of the vocabulary is scored as the text it stands for, or its id is put into
     # the conversation as it is.
     tokens_as: str
+    share: Share | None = None  # which part of it is to be computed; None = all
 
     @property
     def rows(self) -> bool:

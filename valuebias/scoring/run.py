@@ -24,8 +24,9 @@ from valuebias.errors import ValueBiasError
 from valuebias.models import bases
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, Runner, loaded
 from valuebias.scoring.keeping import BlockWriter, InMemory, OnDisk
-from valuebias.scoring.prepare import PreparedModel, prepare
+from valuebias.scoring.prepare import PreparedModel, prepare, shared
 from valuebias.scoring.request import Block, Kind, ScoringRequest, Words, make_request
+from valuebias.scoring.sharing import ScoringShard, check_shard
 
 __all__ = ["ScoringProgress", "score", "scoring_progress"]
 
@@ -35,6 +36,24 @@ Store = str | PathLike[str]
 _PACKAGES = frozenset(
     ("numpy", "onnxruntime", "onnxruntime-gpu", "optimum-onnx", "tokenizers", "torch")
 ) | {"transformers", "valuebias"}
+
+
+@overload
+def score(
+    models: Any,
+    *,
+    prompts: Any = ...,
+    lexicon: Words | None = ...,
+    kind: Kind = ...,
+    backend: str | type[Backend] | Backend = ...,
+    store: Store,
+    shard: tuple[int, int],
+    pooling: str = ...,
+    tokens_as: str = ...,
+    batch_tokens: int | None = ...,
+    trust_remote_code: bool = ...,
+    progress: bool = ...,
+) -> ScoringShard: ...
 
 
 @overload
@@ -71,6 +90,24 @@ def score(
 ) -> xr.Dataset: ...
 
 
+@overload
+def score(
+    models: Any,
+    *,
+    prompts: Any = ...,
+    lexicon: Words | None = ...,
+    kind: Kind = ...,
+    backend: str | type[Backend] | Backend = ...,
+    store: Store | None = ...,
+    shard: tuple[int, int] | None,
+    pooling: str = ...,
+    tokens_as: str = ...,
+    batch_tokens: int | None = ...,
+    trust_remote_code: bool = ...,
+    progress: bool = ...,
+) -> xr.Dataset | xr.DataTree | ScoringShard: ...
+
+
 def score(
     models: Any,
     *,
@@ -79,12 +116,13 @@ def score(
     kind: Kind = "reward",
     backend: str | type[Backend] | Backend = "torch",
     store: Store | None = None,
+    shard: tuple[int, int] | None = None,
     pooling: str = "sum",
     tokens_as: str = "text",
     batch_tokens: int | None = None,
     trust_remote_code: bool = False,
     progress: bool = True,
-) -> xr.Dataset | xr.DataTree:
+) -> xr.Dataset | xr.DataTree | ScoringShard:
     """Score words as answers to prompts, with reward models or language models.
 
     Every conversation is rendered and tokenised whole; what conversations share is computed once.
@@ -109,6 +147,11 @@ def score(
         A folder that ends in ``.zarr``, written as the work goes on. If it is there, what it lacks
         is added: the rest of an interrupted run, or further models. :func:`valuebias.read` (for
         vocabularies :func:`valuebias.read_vocabulary`) reads it at any time.
+    shard : pair of int, optional
+        ``(i, n)``: score the i-th of n parts only, i from 1, into a `store` of its own, so that
+        several processes or machines do one request together. All are given the same request, and
+        :func:`valuebias.merge` puts their stores together. Which part is whose depends on the
+        request alone; only the weights of models in it are needed.
     pooling : {"sum", "mean"}
         How the log-probs of a word's several tokens become its score. Each of them is kept in the
         variable ``token_logprob``.
@@ -126,12 +169,12 @@ def score(
 
     Returns
     -------
-    xarray.Dataset or xarray.DataTree
+    xarray.Dataset, xarray.DataTree or ScoringShard
         Scores in the "valuebias/1" contract. The coord ``n_tokens`` on response is how many tokens
         a word takes in its conversation (those that are not there whatever the answer; for
         log-probs those that the score is made of), counted after the first prompt: the mean over
         models. For vocabularies a tree with a group per model, as :func:`valuebias.read_vocabulary`
-        gives.
+        gives. With `shard`, what was done, since a part of the scores is no dataset.
 
     Raises
     ------
@@ -177,10 +220,23 @@ def score(
             f"The backend {engine.name!r} does not compute {kind!r} scores, only "
             f"{', '.join(sorted(engine.kinds))}. Choose another backend."
         )
+    if shard is not None:
+        index, n = check_shard(shard)
+        if store is None:
+            raise ValueBiasError(
+                f"Shard {index} of {n} has no store, and shards are put together from their "
+                f'stores. Give it one of its own, such as store="shards/{index}.zarr".'
+            )
+        request = shared(request, index, n)
     keeper = InMemory(request) if store is None else OnDisk(_path(store), request)
     prepared = prepare(request, engine, kept=store is not None)
     with _naming_store(store):
-        _fill(keeper, request, engine, prepared, batch_tokens=batch_tokens, progress=progress)
+        done = _fill(
+            keeper, request, engine, prepared, batch_tokens=batch_tokens, progress=progress
+        )
+    if store is not None and request.share is not None:
+        n_blocks, n_scores = len(done), sum(block.pairs for block in done)
+        return ScoringShard(Path(store), request.share.index, request.share.n, n_blocks, n_scores)
     return keeper.scores()
 
 
@@ -217,8 +273,9 @@ def _fill(
     *,
     batch_tokens: int | None,
     progress: bool,
-) -> None:
-    """Score what is missing, model by model."""
+) -> list[Block]:
+    """Score what is missing, model by model; give all blocks that are there then."""
+    everything: list[Block] = []
     entries = [model.entry for model in prepared]
     total = sum(model.weight * model.pairs(request) for model in prepared)
     with (
@@ -234,12 +291,16 @@ def _fill(
             if request.words is None:
                 vocabulary = model.tokenizer().vocabulary()
             model_scores = keeper.scores_of(model.entry, vocabulary)
-            todo = model_scores.missing()
+            todo, own, n_prompts = model_scores.missing(), model_scores.blocks, len(request.prompts)
+            if request.share is not None:
+                todo, own = (request.share.of(model.name, some) for some in (todo, own))
+                n_prompts = request.share.prompts(model.name)
+            everything += own
             models_progress.model(
                 model.name,
-                pairs=model_scores.n_prompts * model_scores.n_responses,
+                pairs=sum(block.pairs for block in own),
                 todo=sum(block.pairs for block in todo),
-                n_prompts=model_scores.n_prompts,
+                n_prompts=n_prompts,
                 weight=model.weight,
             )
             if todo:
@@ -253,6 +314,7 @@ def _fill(
                     memory.release()
                     _work_off(batches, runner, finish, models_progress)
             models_progress.end()
+    return everything
 
 
 def _work_off(

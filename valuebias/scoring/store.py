@@ -41,22 +41,29 @@ from valuebias.schema.building import assemble
 from valuebias.schema.contract import KINDS, SCHEMA
 from valuebias.scoring.model_scores import TOKENS, ModelScores
 from valuebias.scoring.request import ScoringRequest, block_shape
+from valuebias.scoring.sharing import Share, check_same_shard
 
 __all__ = [
     "LAZY",
     "Entry",
+    "Frame",
     "about",
     "attrs_of",
     "begun",
+    "differing",
     "groups_of",
     "laid_out",
     "laid_out_group",
+    "lay_out",
     "locked",
     "note_run",
     "open_group",
     "open_store",
     "provenance_of",
     "root_attrs",
+    "shape_of",
+    "tokens_of",
+    "write_root",
 ]
 
 LAZY = ("score", "token_logprob")
@@ -92,9 +99,14 @@ def open_store(
     if recorded is None:
         recorded = begun(request)
     _check_same(path, recorded["scoring"]["settings"], request.settings(), "")
+    check_same_shard(path, Share.recorded(recorded), request.share)
+    if request.words is not None and not entries:
+        # Nothing falls to this shard.
+        write_root(path, request, {**recorded, "models": []})
+        return {}
     if request.words is None:
         recorded["groups"] = _present_groups(path, recorded)
-        _write_root(path, request, recorded)
+        write_root(path, request, recorded)
         return {}
     models = recorded.setdefault("models", [])
     stored = {entry["name"]: entry for entry in models}
@@ -103,9 +115,9 @@ def open_store(
             _check_same(path, stored[entry.name]["settings"], entry.settings, entry.name)
             _describe(stored[entry.name], entry)
     models += [about(entry) for entry in entries if entry.name not in stored]
-    shape = _shape(path) or block_shape(request, len(request.words))
-    tokens = _tokens(path) or (1 if request.kind == "logprob" else 0)
-    _lay_out(path, laid_out(request, recorded, request.words), shape, tokens=tokens)
+    shape = shape_of(path) or block_shape(request, len(request.words))
+    tokens = tokens_of(path) or (1 if request.kind == "logprob" else 0)
+    lay_out(path, laid_out(request, recorded, request.words), shape, tokens=tokens)
     rows = {entry["name"]: row for row, entry in enumerate(models)}
     return {entry.name: ModelScores(path, rows[entry.name]) for entry in entries}
 
@@ -118,8 +130,11 @@ def begun(request: ScoringRequest) -> dict[str, Any]:
         "prompts": {"name": request.prompts.name, "citation": request.prompts.citation},
         "lexicon": about,
     }
+    details: dict[str, Any] = {"by": _BY, "scoring": scoring}
+    if request.share is not None:
+        details["shard"] = request.share.record()
     # Through JSON and back, so that it compares equal with what is read from a store.
-    return dict(json.loads(json.dumps(record(details={"by": _BY, "scoring": scoring}))))
+    return dict(json.loads(json.dumps(record(details=details))))
 
 
 def open_group(
@@ -160,10 +175,10 @@ def open_group(
         with explain_os_errors(folder):
             shutil.rmtree(folder)
     ds = laid_out_group(request, details, vocabulary)
-    shape = (_shape(folder) if listed else None) or block_shape(request, len(vocabulary))
-    _lay_out(folder, ds, shape, seen=listed)
+    shape = (shape_of(folder) if listed else None) or block_shape(request, len(vocabulary))
+    lay_out(folder, ds, shape, seen=listed)
     if not listed:
-        _write_root(path, request, {**root, "groups": [*groups, folder.name]})
+        write_root(path, request, {**root, "groups": [*groups, folder.name]})
     return ModelScores(folder, 0)
 
 
@@ -236,13 +251,13 @@ def _present_groups(path: Path, recorded: Mapping[str, Any]) -> list[str]:
     return [name for name in names if (path / name).is_dir()]
 
 
-def root_attrs(request: ScoringRequest, recorded: Mapping[str, Any]) -> dict[str, Any]:
+def root_attrs(request: ScoringRequest | Frame, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Give what scores of whole vocabularies say of themselves, beside those of each model."""
     attrs = {"schema": SCHEMA, "kind": request.kind, "units": KINDS[request.kind]}
     return attrs | {"provenance": json.dumps(recorded, sort_keys=True)}
 
 
-def _write_root(path: Path, request: ScoringRequest, recorded: Mapping[str, Any]) -> None:
+def write_root(path: Path, request: ScoringRequest | Frame, recorded: Mapping[str, Any]) -> None:
     """Write what a store of whole vocabularies says of itself, unless it says so already."""
     attrs = root_attrs(request, recorded)
     for name, content in ((".zgroup", {"zarr_format": 2}), (".zattrs", sealed(attrs))):
@@ -300,7 +315,7 @@ def _describe(stored: dict[str, Any], entry: Entry) -> bool:
     return json.dumps(stored, sort_keys=True) != before
 
 
-def _lay_out(
+def lay_out(
     path: Path, ds: xr.Dataset, shape: tuple[int, int], *, tokens: int = 0, seen: bool = True
 ) -> None:
     """Bring everything but the scores up to what a dataset without scores says.
@@ -321,8 +336,17 @@ def _warn_damaged(path: Path, pieces: Sequence[str]) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a store's layout needs of a request, as a store that is there has it."""
+
+    kind: str
+    prompts: pd.DataFrame  # one row per prompt
+    lexicon: pd.DataFrame | None  # one row per word; None where words have no categories
+
+
 def laid_out(
-    request: ScoringRequest,
+    request: ScoringRequest | Frame,
     provenance: Mapping[str, Any],
     responses: Sequence[str],
     scores: npt.NDArray[np.float32] | None = None,
@@ -379,7 +403,7 @@ def _write(ds: xr.Dataset, store: Any, shape: tuple[int, int], *, tokens: int = 
     escape_texts(ds).to_zarr(store, zarr_format=2, consolidated=False, encoding=encoding)
 
 
-def _shape(path: Path) -> tuple[int, int] | None:
+def shape_of(path: Path) -> tuple[int, int] | None:
     """Give a block's prompts and responses in a store that is there."""
     try:
         _, prompts, responses = metadata_of(path, "score/.zarray")["chunks"]
@@ -388,7 +412,8 @@ def _shape(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _tokens(path: Path) -> int:
+def tokens_of(path: Path) -> int:
+    """Give how many tokens of a word a store has room for; 0 where it has none of them."""
     try:
         return int(metadata_of(path, "token_logprob/.zarray")["shape"][3])
     except (OSError, ValueError, KeyError, TypeError):
@@ -436,15 +461,22 @@ def attrs_of(path: Path) -> dict[str, Any]:
 def _check_same(
     path: Path, recorded: Mapping[str, Any], expected: Mapping[str, Any], model: str
 ) -> None:
+    other, difference = differing(recorded, expected)
+    if other:
+        whose = f" of the model {model!r}" if model else ""
+        raise ValueBiasError(
+            f"The store {str(path)!r} was made with {other}{whose}: {difference}. Scores made "
+            "differently do not belong in one store: choose another, or score as that one was."
+        )
+
+
+def differing(recorded: Mapping[str, Any], expected: Mapping[str, Any]) -> tuple[str, str]:
+    """Name the first setting that is not as expected, and say how; empty where all are."""
     for key, value in json.loads(json.dumps(expected)).items():
         if recorded.get(key) != value:
-            whose = f" of the model {model!r}" if model else ""
             other = f"other {key}" if key in _PLURALS else f"another {key}"
-            raise ValueBiasError(
-                f"The store {str(path)!r} was made with {other}{whose}: "
-                f"{_difference(recorded.get(key), value)}. Scores made differently do not belong "
-                "in one store: choose another, or score as that one was."
-            )
+            return other, _difference(recorded.get(key), value)
+    return "", ""
 
 
 def _difference(recorded: Any, expected: Any) -> str:

@@ -13,7 +13,7 @@ from valuebias._core.opening.zarr_folders import check_zarr
 from valuebias._core.summed_zarr import open_checked
 from valuebias._core.sums import DamagedError
 from valuebias.errors import ValueBiasError, ValueBiasWarning
-from valuebias.io.files import unescape_texts
+from valuebias.io.files import shard_in, unescape_texts
 from valuebias.scoring.model_scores import ModelScores
 from valuebias.scoring.store import LAZY, attrs_of, groups_of
 
@@ -47,7 +47,8 @@ def read_vocabulary(path: str | PathLike[str]) -> xr.DataTree:
     Warns
     -----
     ValueBiasWarning
-        If the store is unfinished. Missing scores are NaN; models without any are left out.
+        If the store is unfinished, or of one shard. Missing scores are NaN; models without any are
+        left out.
 
     Examples
     --------
@@ -73,16 +74,26 @@ def read_vocabulary(path: str | PathLike[str]) -> xr.DataTree:
         todo, total = todo + len(model_scores.blocks) - marks, total + len(model_scores.blocks)
         if marks:
             nodes[name] = unescape_texts(open_checked(folder).drop_encoding())
+    attrs = attrs_of(source)
+    shard = shard_in(attrs)
+    if not nodes and shard:
+        raise ValueBiasError(
+            f"{str(source)!r} is {shard} and holds no scores of a vocabulary, or none yet; "
+            "valuebias.read reads the scores of lexicons."
+        )
     if not nodes:
         raise ValueBiasError(
             f"Nothing in {str(source)!r} is scored yet, or it holds no whole vocabularies; "
             "valuebias.read reads the scores of lexicons."
         )
     if todo:
+        what, how = "unfinished", "Run the same valuebias.score(...) again to go on."
+        if shard:
+            what = f"a part of the scores ({shard})"
+            how = "valuebias.merge(stores, out=...) puts all shards together, once they are done."
         warnings.warn(
-            f"{str(source)!r} is unfinished: {todo} of {total} blocks are missing. Run the same "
-            "valuebias.score(...) again to go on.",
+            f"{str(source)!r} is {what}: {todo} of {total} blocks are missing. {how}",
             ValueBiasWarning,
             stacklevel=2,
         )
-    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs_of(source)), **nodes})
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **nodes})

@@ -1,0 +1,545 @@
+"""Shards of a request: every split merged is what one process writes, and bad ones are refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_models
+import xarray as xr
+from naive_backend import NaiveBackend
+from stores import contents, finished
+
+import valuebias
+from valuebias import Model, ScoringShard, ValueBiasError, ValueBiasWarning
+from valuebias.backends import LoadedModel, Pack, Source
+from valuebias.scoring import request
+from valuebias.scoring.model_scores import ModelScores
+from valuebias.scoring.request import Block
+from valuebias.scoring.sharing import Share, Work
+
+LACKING = tiny_models.missing()
+requires_models = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
+
+LEXICON = {"good": ["love", "trust and care"], "bad": ["power", "free dom"], "other": ["x"]}
+WORDS = ("love", "power", "free dom", "x", "trust and care")
+PROMPTS = valuebias.prompts(
+    {
+        f"p{i}": {"text": f"What is good, {i}?", "framing": ("positive", "negative")[i % 2]}
+        for i in range(5)
+    }
+)
+KINDS = [("reward", WORDS), ("logprob", WORDS), ("reward", LEXICON)]
+KINDS += [("reward", "vocabulary"), ("logprob", "vocabulary")]
+
+
+class Stopping(NaiveBackend):
+    """Stops as Ctrl-C does after so many packs, and counts the models that it loads."""
+
+    def __init__(self, after: int) -> None:
+        self.left, self.loaded = after, 0
+
+    def load(self, source: Source) -> LoadedModel:
+        self.loaded += 1
+        model = super().load(source)
+        forward = model.forward
+
+        def counted(pack: Pack) -> np.ndarray:
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+            return forward(pack)
+
+        model.forward = counted  # type: ignore[method-assign]
+        return model
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Model]]:
+    """Two or three models a kind, not all described alike."""
+    folder = tmp_path_factory.mktemp("models")
+    made: dict[str, list[Model]] = {"reward": [], "logprob": []}
+    for kind, architectures in (
+        ("reward", ("llama", "qwen2", "gemma2")),
+        ("logprob", ("llama", "qwen2")),
+    ):
+        for i, architecture in enumerate(architectures):
+            place = tiny_models.tiny(architecture, kind, folder / f"{kind}-{i}")
+            more = {"n_pairs": 100, "source": "helpful"} if i == 1 else {}
+            made[kind].append(
+                Model(str(place), name=f"org/{kind}-{i}", base=f"org/{i}-2b", **more)  # type: ignore[arg-type]
+            )
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request, "_PAIRS", 2 * len(WORDS))
+    monkeypatch.setattr(request, "_ROW_VALUES", 700)
+
+
+def score(models: object, store: Path, **options: Any) -> Any:
+    large = options.get("lexicon") == "vocabulary"
+    request._PAIRS = 100 if large else 2 * len(WORDS)
+    usual = {"prompts": PROMPTS, "lexicon": WORDS, "backend": NaiveBackend}
+    usual["batch_tokens"] = 1000 if large else 60
+    return valuebias.score(models, store=store, progress=False, **usual | options)
+
+
+def shards(models: object, folder: Path, n: int, **options: Any) -> list[ScoringShard]:
+    """Score all shards, the last one first."""
+    made = [score(models, folder / f"{i}.zarr", shard=(i, n), **options) for i in range(n, 0, -1)]
+    return made[::-1]
+
+
+def plain(store: Path) -> dict[str, bytes]:
+    """Give the files of a store without what it says of shards."""
+    found = contents(store)
+    for name, content in found.items():
+        if name.endswith(".zattrs") and b"provenance" in content:
+            found[name] = json.dumps(_plain(json.loads(content))).encode()
+        if name.endswith(".zmetadata"):
+            record = json.loads(content)
+            record["metadata"][".zattrs"] = _plain(record["metadata"][".zattrs"])
+            found[name] = json.dumps(record).encode()
+    return found
+
+
+def _plain(attrs: dict[str, Any]) -> dict[str, Any]:
+    said = {name: value for name, value in attrs["provenance"].items() if name != "shards"}
+    return {**attrs, "provenance": said}
+
+
+def about(scores: xr.Dataset | xr.DataTree) -> dict[str, Any]:
+    return dict(json.loads(scores.attrs["provenance"]))
+
+
+@pytest.fixture(scope="module")
+def whole(
+    models: dict[str, list[Model]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, Any], Path]:
+    """Give the store that one process writes."""
+    made: dict[str, Path] = {}
+
+    def store(kind: str, lexicon: Any) -> Path:
+        key = f"{kind}-{'-'.join(lexicon)}"
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("whole") / "whole.zarr"
+            score(models[kind], made[key], kind=kind, lexicon=lexicon)
+        return made[key]
+
+    return store
+
+
+def _killed_after(n_blocks: int) -> None:
+    """Let this process be killed once it has taken over so many blocks."""
+    taken, adopt = iter(range(n_blocks)), ModelScores.adopt
+
+    def adopted(self: ModelScores, block: Block, other: ModelScores) -> None:
+        if next(taken, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        adopt(self, block, other)
+
+    ModelScores.adopt = adopted  # type: ignore[method-assign]
+
+
+def opened(store: Path, lexicon: Any) -> xr.Dataset | xr.DataTree:
+    return valuebias.read_vocabulary(store) if lexicon == "vocabulary" else valuebias.read(store)
+
+
+@requires_models
+class TestMerged:
+    @pytest.mark.parametrize(("kind", "lexicon"), KINDS)
+    @pytest.mark.parametrize("n", [1, 2, 3, 7])
+    def test_is_what_one_process_writes(
+        self,
+        models: dict[str, list[Model]],
+        whole: Callable[[str, Any], Path],
+        tmp_path: Path,
+        kind: str,
+        lexicon: Any,
+        n: int,
+    ) -> None:
+        alone = whole(kind, lexicon)
+        made = shards(models[kind], tmp_path / "shards", n, kind=kind, lexicon=lexicon)
+        before = [contents(Path(shard)) for shard in made]
+        merged = valuebias.merge(made[::-1], out=tmp_path / "merged.zarr")
+        assert plain(tmp_path / "merged.zarr") == plain(alone)
+        xr.testing.assert_equal(merged, opened(alone, lexicon))
+        assert about(merged)["shards"]["n"] == n
+        assert [contents(Path(shard)) for shard in made] == before
+        marks = [name for name in plain(alone) if ".finished." in name]
+        assert sum(shard.n_blocks for shard in made) == len(marks)
+
+    def test_more_shards_than_blocks(self, models: dict[str, list[Model]], tmp_path: Path) -> None:
+        """Three blocks: of five shards two have nothing, and their stores say so."""
+        model = models["reward"][0]
+        score(model, tmp_path / "whole.zarr")
+        engine = Stopping(100)
+        made = shards(model, tmp_path / "shards", 5, backend=engine)
+        assert sorted(shard.n_blocks for shard in made) == [0, 0, 1, 1, 1]
+        # No model is loaded for nothing.
+        assert engine.loaded == 3
+        empty = next(shard for shard in made if not shard.n_blocks)
+        assert "nothing falls to it" in str(empty)
+        assert valuebias.check(empty).is_whole
+        with pytest.raises(ValueBiasError, match=r"shard \d of 5, to which no scores fall"):
+            valuebias.read(empty)
+        valuebias.merge(made, out=tmp_path / "merged.zarr")
+        assert plain(tmp_path / "merged.zarr") == plain(tmp_path / "whole.zarr")
+
+    def test_is_gone_on_with_as_any_other(
+        self, models: dict[str, list[Model]], tmp_path: Path
+    ) -> None:
+        made = shards(models["reward"][:2], tmp_path, 2)
+        merged = valuebias.merge(made, out=tmp_path / "merged.zarr")
+        engine = Stopping(100)
+        again = score(models["reward"][:2], tmp_path / "merged.zarr", backend=engine)
+        assert again.identical(merged)
+        assert not engine.loaded
+        more = score(models["reward"], tmp_path / "merged.zarr", backend=engine)
+        assert more.sizes["model"] == 3
+        assert engine.loaded == 1
+        assert valuebias.check(tmp_path / "merged.zarr").is_whole
+
+    def test_says_with_what_it_was_made(
+        self, models: dict[str, list[Model]], tmp_path: Path
+    ) -> None:
+        class Elsewhere(NaiveBackend):
+            def load(self, source: Source) -> LoadedModel:
+                loaded = super().load(source)
+                loaded.device = "cuda"
+                return loaded
+
+        one = score(models["reward"], tmp_path / "1.zarr", shard=(1, 2))
+        two = score(models["reward"], tmp_path / "2.zarr", shard=(2, 2), backend=Elsewhere)
+        said = about(valuebias.merge([one, two], out=tmp_path / "merged.zarr"))
+        made_with = said["shards"]["made_with"]
+        devices = [(entry["device"], entry["shards"]) for entry in made_with]
+        assert devices == [("cpu", [1]), ("cuda", [2])]
+        assert made_with[0]["packages"]["valuebias"] == valuebias.__version__
+        # The second of three models is in both.
+        of_models = [[run["device"] for run in entry["runs"]] for entry in said["models"]]
+        assert of_models == [["cpu"], ["cpu", "cuda"], ["cuda"]]
+        assert "shard" not in said
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+    def test_a_kill_leaves_nothing_or_all(
+        self, models: dict[str, list[Model]], tmp_path: Path
+    ) -> None:
+        made = shards(models["reward"], tmp_path / "shards", 2)
+        alone = [contents(Path(shard)) for shard in made]
+        valuebias.merge(made, out=tmp_path / "whole.zarr")
+        whole = contents(tmp_path / "whole.zarr")
+        for n_blocks in (0, 2, 5, 8, 30):
+            out = tmp_path / str(n_blocks) / "merged.zarr"
+            pid = os.fork()
+            if not pid:
+                _killed_after(n_blocks)
+                valuebias.merge(made, out=out)
+                os._exit(0)
+            _, status = os.waitpid(pid, 0)
+            killed = os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+            assert killed == (n_blocks < 30)
+            assert out.exists() != killed
+            valuebias.merge(made, out=out)
+            assert contents(out) == whole
+            assert [path.name for path in out.parent.iterdir()] == ["merged.zarr"]
+        assert [contents(Path(shard)) for shard in made] == alone
+
+    @pytest.mark.parametrize("lexicon", [WORDS, "vocabulary"])
+    def test_a_second_time_does_nothing(
+        self, models: dict[str, list[Model]], tmp_path: Path, lexicon: Any
+    ) -> None:
+        made = shards(models["logprob"], tmp_path, 2, kind="logprob", lexicon=lexicon)
+        valuebias.merge(made, out=tmp_path / "merged.zarr")
+        before = finished(tmp_path / "merged.zarr")
+        valuebias.merge(made[::-1], out=tmp_path / "merged.zarr")
+        assert finished(tmp_path / "merged.zarr") == before
+
+
+@requires_models
+class TestOneShard:
+    @pytest.mark.parametrize(
+        ("kind", "lexicon", "after"),
+        [("reward", "vocabulary", 12), ("logprob", "vocabulary", 3), ("reward", WORDS, 4)],
+    )
+    def test_goes_on_where_it_was(
+        self,
+        models: dict[str, list[Model]],
+        whole: Callable[[str, Any], Path],
+        tmp_path: Path,
+        kind: str,
+        lexicon: Any,
+        after: int,
+    ) -> None:
+        asked = {"kind": kind, "lexicon": lexicon}
+        one = score(models[kind], tmp_path / "1.zarr", shard=(1, 2), **asked)
+        store = tmp_path / "2.zarr"
+        with pytest.raises(KeyboardInterrupt) as caught:
+            score(models[kind], store, shard=(2, 2), backend=Stopping(after), **asked)
+        assert "run the same call again" in caught.value.__notes__[0]
+        kept = finished(store)
+        assert kept
+        with pytest.raises(ValueBiasError, match=r"2\.zarr' \(shard 2 of 2\) is unfinished: .*"):
+            valuebias.merge([one, store], out=tmp_path / "merged.zarr")
+        assert not (tmp_path / "merged.zarr").exists()
+        two = score(models[kind], store, shard=(2, 2), **asked)
+        assert kept.items() <= finished(store).items()
+        valuebias.merge([one, two], out=tmp_path / "merged.zarr")
+        assert plain(tmp_path / "merged.zarr") == plain(whole(kind, lexicon))
+
+    @pytest.mark.parametrize("lexicon", [WORDS, "vocabulary"])
+    def test_is_read_as_a_part(
+        self, models: dict[str, list[Model]], tmp_path: Path, lexicon: Any
+    ) -> None:
+        shard = score(models["reward"][0], tmp_path / "1.zarr", shard=(1, 2), lexicon=lexicon)
+        with pytest.warns(ValueBiasWarning, match=r"a part of the scores \(shard 1 of 2\).*merge"):
+            part = opened(Path(shard), lexicon)
+        scores = part if isinstance(part, xr.Dataset) else part["org--reward-0"].to_dataset()
+        assert int(np.isfinite(scores["score"].to_numpy()).sum()) == shard.n_scores
+        checked = valuebias.check(shard)
+        assert checked.is_whole
+        assert not checked.notes
+
+    def test_needs_no_weights_of_the_others(
+        self, models: dict[str, list[Model]], tmp_path: Path
+    ) -> None:
+        folders = [tmp_path / f"m{i}" for i in range(2)]
+        for folder in folders:
+            shutil.copytree(models["reward"][0].location, folder)
+        for weights in folders[1].glob("*.safetensors"):
+            weights.unlink()
+        both = [Model(str(folder), base="org/lm") for folder in folders]
+        assert score(both, tmp_path / "1.zarr", shard=(1, 2)).n_blocks == 3
+        with pytest.raises(ValueBiasError, match="m1"):
+            score(both, tmp_path / "2.zarr", shard=(2, 2))
+
+    def test_a_base_is_followed_through_the_others(
+        self, models: dict[str, list[Model]], tmp_path: Path
+    ) -> None:
+        """The second model's card names the first as its base, which is another shard's."""
+        folders = [tmp_path / f"m{i}" for i in range(2)]
+        for folder in folders:
+            shutil.copytree(models["reward"][0].location, folder)
+        (folders[1] / "README.md").write_text("---\nbase_model: org/first\n---\n")
+        both = [Model(str(folders[0]), name="org/first", base="org/lm"), Model(str(folders[1]))]
+        alone = score(both, tmp_path / "whole.zarr")
+        assert alone["base"].to_numpy().tolist() == ["org/lm", "org/lm"]
+        merged = valuebias.merge(shards(both, tmp_path, 2), out=tmp_path / "merged.zarr")
+        xr.testing.assert_equal(merged, alone)
+
+
+@requires_models
+class TestRefused:
+    def test_a_store_of_another_shard_or_of_all(
+        self, models: dict[str, list[Model]], tmp_path: Path
+    ) -> None:
+        model = models["reward"][0]
+        score(model, tmp_path / "1.zarr", shard=(1, 2))
+        score(model, tmp_path / "all.zarr")
+        before = contents(tmp_path / "1.zarr"), contents(tmp_path / "all.zarr")
+        for store, shard, said in (
+            ("1.zarr", (2, 2), "is shard 1 of 2, not shard 2 of 2"),
+            ("1.zarr", (1, 3), "is shard 1 of 2, not shard 1 of 3"),
+            ("1.zarr", None, r"is shard 1 of 2 of a request.*shard=\(1, 2\)"),
+            ("all.zarr", (1, 2), "made without shards"),
+        ):
+            with pytest.raises(ValueBiasError, match=said):
+                score(model, tmp_path / store, shard=shard)
+        for asked, said in (
+            (models["reward"][1], "other models"),
+            (models["reward"][:2], r"other models \(without 'org/reward-1'\)"),
+        ):
+            with pytest.raises(ValueBiasError, match=f"shard 1 of 2 of another request: {said}"):
+                score(asked, tmp_path / "1.zarr", shard=(1, 2))
+        assert (contents(tmp_path / "1.zarr"), contents(tmp_path / "all.zarr")) == before
+
+    @pytest.mark.parametrize(
+        ("changed", "said"),
+        [
+            ({"lexicon": ("x", "y", "z", "u", "v")}, "another lexicon"),
+            ({"prompts": {"p": {"text": "?", "framing": "positive"}}}, "1 prompts, not 5"),
+            ({"shard": (2, 3)}, "a request in 3 shards, not 2"),
+            ({"order": (1, 0)}, "the models in another order"),
+            ({"order": (0,)}, r"other models \(without 'm1'\)"),
+            ({"order": (0, 1, 2)}, r"other models \(with 'm2'\)"),
+            ({"backend": "torch"}, "another backend of the model 'm1'"),
+            ({"model": {"template": "plain"}}, "another template of the model 'm1'"),
+            ({"model": {"family": "F"}}, "has family 'F' for the model 'm1'.*again"),
+        ],
+    )
+    def test_a_shard_of_another_request(
+        self, models: dict[str, list[Model]], tmp_path: Path, changed: dict[str, Any], said: str
+    ) -> None:
+        """Of three models the middle one is in both shards."""
+
+        def made(store: str, *, order: Any = (0, 1, 2), model: Any = None, **options: Any) -> Any:
+            there = [models["reward"][min(i, 1)] for i in order]
+            named = [
+                Model(one.location, name=f"m{i}", base="org/lm", **model or {})
+                for i, one in zip(order, there, strict=True)
+            ]
+            return score(named, tmp_path / store, **options)
+
+        order = (0, 1) if "order" in changed else (0, 1, 2)
+        one = made("1.zarr", order=order, shard=(1, 2))
+        two = made("2.zarr", **{"shard": (2, 2), **changed})
+        with pytest.raises(ValueBiasError, match=said) as caught:
+            valuebias.merge([one, two], out=tmp_path / "merged.zarr")
+        assert "1.zarr" in str(caught.value)
+        assert "2.zarr" in str(caught.value)
+        assert not (tmp_path / "merged.zarr").exists()
+
+    def test_other_weights(self, models: dict[str, list[Model]], tmp_path: Path) -> None:
+        folder = tmp_path / "m"
+        tiny_models.tiny("llama", "reward", folder)
+        one = score(str(folder), tmp_path / "1.zarr", shard=(1, 2))
+        shutil.rmtree(folder)
+        tiny_models.tiny("llama", "reward", folder, seed=7)
+        two = score(str(folder), tmp_path / "2.zarr", shard=(2, 2))
+        with pytest.raises(ValueBiasError, match="made with other weights of the model 'm'"):
+            valuebias.merge([one, two], out=tmp_path / "merged.zarr")
+
+    def test_another_dtype_of_the_arithmetic(
+        self, models: dict[str, list[Model]], tmp_path: Path
+    ) -> None:
+        class Autocast(NaiveBackend):
+            def load(self, source: Source) -> LoadedModel:
+                loaded = super().load(source)
+                loaded.dtype = "bfloat16 autocast"
+                return loaded
+
+        one = score(models["reward"][0], tmp_path / "1.zarr", shard=(1, 2))
+        two = score(models["reward"][0], tmp_path / "2.zarr", shard=(2, 2), backend=Autocast)
+        with pytest.raises(ValueBiasError, match=r"dtype .*in float32 and in bfloat16 autocast"):
+            valuebias.merge([one, two], out=tmp_path / "merged.zarr")
+
+    def test_missing_doubled_and_none(self, models: dict[str, list[Model]], tmp_path: Path) -> None:
+        made = shards(models["reward"][0], tmp_path, 3)
+        out = tmp_path / "merged.zarr"
+        shutil.copytree(made[0], tmp_path / "copy.zarr")
+        for stores, said in (
+            (made[1:], r"Shard 1 of 3 is missing.*shard=\(1, 3\)"),
+            (made[1:2], r"Shards 1 and 3 of 3 are missing"),
+            ([*made, made[1]], r"2\.zarr' and .*2\.zarr' are both shard 2 of 3"),
+            ([*made, tmp_path / "copy.zarr"], r"1\.zarr' and .*copy\.zarr' are both shard 1 of 3"),
+            ([*made[:2], tmp_path / "4.zarr"], r"no store .*4\.zarr'"),
+            ([], "No store was given"),
+            # One store may be given without a list around it.
+            (made[0], "Shards 2 and 3 of 3 are missing"),
+        ):
+            with pytest.raises(ValueBiasError, match=said):
+                valuebias.merge(stores, out=out)
+        score(models["reward"][0], tmp_path / "all.zarr")
+        with pytest.raises(ValueBiasError, match=r"all\.zarr' is no shard"):
+            valuebias.merge([*made, tmp_path / "all.zarr"], out=out)
+        assert not out.exists()
+
+    def test_what_is_no_store_of_scores(self, tmp_path: Path, simulated: xr.Dataset) -> None:
+        valuebias.write(simulated, tmp_path / "other.zarr")
+        (tmp_path / "file.zarr").write_text("text")
+        (tmp_path / "empty.zarr").mkdir()
+        for name in ("other.zarr", "file.zarr", "empty.zarr"):
+            with pytest.raises(ValueBiasError, match=name):
+                valuebias.merge([tmp_path / name], out=tmp_path / "merged.zarr")
+
+    def test_out(self, models: dict[str, list[Model]], tmp_path: Path) -> None:
+        made = shards(models["reward"][0], tmp_path, 2)
+        with pytest.raises(ValueBiasError, match=r"ends in '\.zarr'"):
+            valuebias.merge(made, out=tmp_path / "merged.nc")
+        score(models["reward"][0], tmp_path / "all.zarr")
+        for name in ("all.zarr", "1.zarr"):
+            before = contents(tmp_path / name)
+            with pytest.raises(ValueBiasError, match=r"there already.*another path"):
+                valuebias.merge(made, out=tmp_path / name)
+            assert contents(tmp_path / name) == before
+
+    @pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
+    @pytest.mark.parametrize("lexicon", [WORDS, "vocabulary"])
+    def test_a_damaged_block(
+        self, models: dict[str, list[Model]], tmp_path: Path, damage: str, lexicon: Any
+    ) -> None:
+        asked = {"kind": "logprob", "lexicon": lexicon}
+        made = shards(models["logprob"][0], tmp_path, 2, **asked)
+        mark = sorted(Path(made[1]).rglob(".finished.*"))[0]
+        chunk = mark.with_name(mark.name.removeprefix(".finished."))
+        content = chunk.read_bytes()
+        if damage == "gone":
+            chunk.unlink()
+        else:
+            chunk.write_bytes(content[:7] if damage == "cut" else content[:-1] + b"\x01")
+        with pytest.raises(ValueBiasError, match=f"{chunk.name}' is damaged.*again"):
+            valuebias.merge(made, out=tmp_path / "merged.zarr")
+        assert {path.name for path in tmp_path.iterdir()} == {"1.zarr", "2.zarr"}
+        with pytest.warns(ValueBiasWarning, match="computed again"):
+            score(models["logprob"][0], Path(made[1]), shard=(2, 2), **asked)
+        valuebias.merge(made, out=tmp_path / "merged.zarr")
+
+    def test_bad_shards(self, models: dict[str, list[Model]], tmp_path: Path) -> None:
+        model = models["reward"][0]
+        for shard in ((0, 2), (3, 2), (1,), "1/2", 2, (1.0, 2), (True, 2), (1, 2, 3)):
+            with pytest.raises(ValueBiasError, match=r"expected \(i, n\)"):
+                score(model, tmp_path / "s.zarr", shard=shard)
+            with pytest.raises(ValueBiasError, match=r"expected \(i, n\)"):
+                valuebias.plan(model, shard=shard)
+        with pytest.raises(ValueBiasError, match=r"Shard 1 of 2 has no store"):
+            valuebias.score(model, shard=(1, 2))  # type: ignore[call-overload]
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_record_that_nobody_wrote() -> None:
+    shard = Share(index=1, n=1, n_prompts=5, work=(Work(name="m", prompts=2, cost=1),))
+    record = shard.record()
+    assert Share.recorded({"shard": record}) == shard
+    for wrong in (
+        {**record, "n": 0},
+        {**record, "n_prompts": 10**12},
+        {**record, "models": []},
+        {**record, "models": [{"name": "m", "prompts": 0, "cost": 1}]},
+        {"index": 1},
+        7,
+    ):
+        with pytest.raises(ValueBiasError, match="does not write"):
+            Share.recorded({"shard": wrong})
+
+
+@requires_models
+def test_a_plan_of_each_shard(models: dict[str, list[Model]]) -> None:
+    asked: dict[str, Any] = {"prompts": PROMPTS, "lexicon": WORDS, "backend": NaiveBackend}
+    asked |= {"batch_tokens": 60}
+    alone = valuebias.plan(models["reward"], **asked).table
+    parts = [valuebias.plan(models["reward"], shard=(i, 4), **asked) for i in (1, 2, 3, 4)]
+    for column in ("pairs", "packs", "tokens", "unpacked"):
+        assert sum(part.table[column].sum() for part in parts) == alone[column].sum()
+    assert "shard 2 of 4" in parts[1].headline
+    empty = valuebias.plan(models["reward"][0], shard=(1, 9), **asked)
+    assert not len(empty.table)
+    assert "Nothing falls to it" in str(empty)
+    asked |= {"kind": "logprob", "lexicon": "vocabulary"}
+    pairs = [
+        valuebias.plan(models["logprob"], shard=(i, 2), **asked).table["pairs"] for i in (1, 2)
+    ]
+    assert sum(part.sum() for part in pairs) == 5 * 2 * 320
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 64])
+@pytest.mark.parametrize(
+    "costs", [(1,), (7, 7, 7), (10**12, 1, 10**11, 5 * 10**10), tuple(range(1, 31))]
+)
+def test_shares_are_disjoint_and_alike(costs: Sequence[int], n: int) -> None:
+    work = tuple(Work(name=str(i), prompts=18, cost=cost) for i, cost in enumerate(costs))
+    shares = [Share(index=i, n=n, n_prompts=54, work=work) for i in range(1, n + 1)]
+    done = [(name, row) for share in shares for name in share.names() for row in share.rows(name)]
+    assert sorted(done) == sorted((one.name, row) for one in work for row in range(3))
+    loads = [sum(one.cost * share.prompts(one.name) for one in work) for share in shares]
+    largest = 18 * max(costs)
+    assert max(loads) <= sum(loads) / n + largest
+    assert min(loads) >= sum(loads) / n - largest
