@@ -94,11 +94,8 @@ def score(
     backend: Backend = "torch",
     device: Device = None,
     threads: Threads = None,
-<<<<<<< HEAD
     address: Address = None,
-=======
     shard: Shard = None,
->>>>>>> shards
     pooling: Annotated[
         Literal["sum", "mean"], typer.Option(help="Of the log-probs of a word's tokens.")
     ] = "sum",
@@ -162,11 +159,8 @@ def plan(
     kind: KindOption = "reward",
     backend: Backend = "torch",
     device: Device = None,
-<<<<<<< HEAD
     address: Address = None,
-=======
     shard: Shard = None,
->>>>>>> shards
     tokens_as: TokensAs = "text",
     batch_tokens: BatchTokens = None,
     trust_remote_code: Trust = False,
@@ -183,12 +177,8 @@ def plan(
         prompts=prompts,
         lexicon=restricted(lexicon, threshold, category),
         kind=kind,
-<<<<<<< HEAD
         backend=_engine(backend, {"device": device, "address": address}),
-=======
-        backend=_engine(backend, {"device": device}),
         shard=_shard(shard),
->>>>>>> shards
         tokens_as=tokens_as,
         batch_tokens=batch_tokens,
         trust_remote_code=trust_remote_code,

@@ -87,13 +87,9 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
     share = request.share
     own = {model.name for model in request.models} if share is None else set(share.names())
     for specified in request.models:
-<<<<<<< HEAD
-        resolved = resolve(specified, kind=request.kind, with_weights=engine.weights_here)
-=======
         if specified.name not in own:
             continue
-        resolved = resolve(specified, kind=request.kind)
->>>>>>> shards
+        resolved = resolve(specified, kind=request.kind, with_weights=engine.weights_here)
         tokenizer = tokenizers.of(resolved)
         served = engine.served(resolved.source)
         if served is not None:
