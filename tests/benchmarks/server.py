@@ -36,7 +36,7 @@ PROMPTS = {
     "best": {"text": "What, in one word, is the greatest thing ever?", "framing": "positive"},
     "worst": {"text": "What, in one word, is the worst thing ever?", "framing": "negative"},
 }
-PACKAGES = {"PyTorch": "torch", "transformers": "transformers"}
+PACKAGES = {"torch": "PyTorch", "transformers": "transformers"}
 IN_FLIGHT = 8
 BARE = """
 import asyncio, json, sys, time
