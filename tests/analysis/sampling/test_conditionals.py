@@ -63,7 +63,8 @@ def test_framing_means_are_smoothed_as_the_smoother_does(problem: Problem) -> No
     margins = fields_of(problem, problem.crossing.y)
     table = margins.mean.reshape(-1, problem.crossing.shape[2])
     out, still = np.empty_like(table), np.zeros(table.shape, dtype=np.float32)
-    smooth_means(table, still, moments.gains, moments.roots, conditionals.basis, out)
+    room = np.empty((2, len(table), len(conditionals.basis)))
+    smooth_means(table, still, moments.gains, moments.roots, conditionals.basis, *room, out)
     expected = smoother.mean(margins).mean.reshape(table.shape)
     np.testing.assert_allclose(out, expected, atol=1e-11 * np.abs(table).max())
 
