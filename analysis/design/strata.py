@@ -32,7 +32,6 @@ __all__ = [
     "Tables",
     "coefficient_prior",
     "coefficient_spread",
-    "make_scatter",
     "make_strata",
     "make_tables",
     "span_blocks",
@@ -125,16 +124,6 @@ def split_words(table: Array, word_basis: Array) -> tuple[Array, Array]:
     rest = table - table.mean(axis=-1, keepdims=True)
     rest -= on_axes @ word_basis.T
     return on_axes, rest
-
-
-def make_scatter(crossing: Crossing, tables: Tables, strata: list[Stratum]) -> Array:
-    """Scatter matrices of new tables, flat, in the order of ``strata``.
-
-    What changes between two completions of the same incomplete crossing; the strata's patterns and
-    degrees of freedom stay.
-    """
-    scatters = _scatters(crossing, tables)
-    return np.concatenate([np.ravel(scatters[s.name]) for s in strata])
 
 
 def _scatters(crossing: Crossing, tables: Tables) -> dict[str, Array]:

@@ -107,30 +107,23 @@ class Smoother:
             margins.level / self.crossing.shape[2],
         )
 
-    def draw(
-        self,
-        margins: Fields,
-        rng: np.random.Generator,
-        out: Array | None = None,
-        noise: NDArray[np.float32] | None = None,
-    ) -> Fields:
-        """Draw everything but the residual.
-
-        To save memory, the table of prompts may be given: ``out``, which may be that of the
-        margins, and where its ``noise`` is drawn.
-        """
+    def draw(self, margins: Fields, rng: np.random.Generator) -> Fields:
+        """Draw everything but the residual."""
         n_words, prompts = self.crossing.shape[2], margins.prompt_word
         sd = np.sqrt(self.residual / n_words)[self.crossing.framing]
-        out = np.empty_like(prompts) if out is None else out
+        noise = rng.standard_normal(prompts.shape, dtype=np.float32)
         return Fields(
             self._means(margins.mean, rng),
-            self._prompts(prompts, _white(prompts.shape, rng, noise), out),
+            self._prompts(prompts, noise, np.empty_like(prompts)),
             self._model_prompts(margins.axis, rng.standard_normal(margins.axis.shape)),
             margins.level / n_words + sd * rng.standard_normal(margins.level.shape),
         )
 
     def simulate(self, rng: np.random.Generator, noise: Noise | None = None) -> Fields:
-        """Draw everything but the residual from its prior, levels zero; see :meth:`draw`."""
+        """Draw everything but the residual from its prior, levels zero.
+
+        To save memory, where the ``noise`` of prompts is drawn may be given.
+        """
         m, p, w = self.crossing.shape
         means = self._means(None, rng)
         prompts = self._prompts(None, _white((p, w), rng, noise), np.empty((p, w)))

@@ -10,53 +10,65 @@ what is drawn in those directions has so much less variance.
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 
-__all__ = ["complete_prompts", "scatter_of", "smooth_means", "smooth_rows", "write_moments"]
+__all__ = ["complete_prompts", "smooth_means", "smooth_rows", "sum_up", "write_moments"]
 
 _FAST = {"reassoc", "nsz", "contract"}  # sums in any order: several words at once
 
 
-# C never calls these, and its way in would have to be compiled.
+# C never calls these, and its way in would have to be compiled. Arrays that are made, reshaped,
+# multiplied or assigned as a whole take numba longer to compile than all the arithmetic, hence
+# loops and room that is given.
 @numba.njit(cache=True, nogil=True, no_cfunc_wrapper=True)
-def _split(total, residual, shared, gain, root):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _split(  # type: ignore[no-untyped-def]
+    total, at, residual, within, mean_model, gain, root
+):  # pragma: no cover - compiled
     """Write the smoother of one stratum to ``gain``, a root of the effects' covariance to ``root``.
 
-    Of that covariance, given the mean, ``shared`` is taken off. ``total`` is used up.
+    Of that covariance, given the mean, what models share in the noise of cells is taken off, if
+    there is a ``mean_model``. The total, which begins ``at``, is used up.
     """
-    d = len(total)
-    # Swept by each row in turn the total becomes −total⁻¹; rows of ``root`` are room.
+    d, n_framings = len(gain), len(residual)
+    # Swept by each row in turn the total becomes −total⁻¹; the first row of ``root`` is room.
     for k in range(d):
-        pivot = 1.0 / total[k, k]
+        pivot = 1.0 / total[at + k * d + k]
         for c in range(d):
-            root[0, c] = total[k, c]
+            root[0, c] = total[at + k * d + c]
         for r in range(d):
             weight = root[0, r] * pivot
             for c in range(d):
-                total[r, c] -= weight * root[0, c]
+                total[at + r * d + c] -= weight * root[0, c]
         for c in range(d):
-            total[k, c] = root[0, c] * pivot
-            total[c, k] = root[0, c] * pivot
-        total[k, k] = -pivot
+            total[at + k * d + c] = root[0, c] * pivot
+            total[at + c * d + k] = root[0, c] * pivot
+        total[at + k * d + k] = -pivot
     for r in range(d):
+        variance = residual[r % n_framings]
         for c in range(d):
-            gain[r, c] = residual[r] * total[r, c]
-        gain[r, r] += 1.0
-        for c in range(d):
-            total[r, c] = gain[r, c] * residual[c] - shared[r, c]
+            gain[r, c] = variance * total[at + r * d + c]
+            if r == c:
+                gain[r, c] += 1.0
+            value = gain[r, c] * residual[c % n_framings]
+            if len(mean_model) and r % n_framings == c % n_framings:
+                mean = mean_model[r // n_framings] * mean_model[c // n_framings]
+                value -= within[r % n_framings, 0, 1] * variance * mean
+            total[at + r * d + c] = value
     # Cholesky's root; a direction without variance has a column of zeros.
     for c in range(d):
         for r in range(d):
             root[r, c] = 0.0
-        value = total[c, c]
+        value = total[at + c * d + c]
         for k in range(c):
             value -= root[c, k] ** 2
-        if value <= 1e-14 * residual[c]:
+        if value <= 1e-14 * residual[c % n_framings]:
             continue
-        root[c, c] = np.sqrt(value)
+        root[c, c] = math.sqrt(value)
         for r in range(c + 1, d):
-            value = total[r, c]
+            value = total[at + r * d + c]
             for k in range(c):
                 value -= root[r, k] * root[c, k]
             root[r, c] = value / root[c, c]
@@ -64,66 +76,45 @@ def _split(total, residual, shared, gain, root):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, no_cfunc_wrapper=True)
 def write_moments(  # type: ignore[no-untyped-def]
-    totals, residual, span, mean_model, projectors, gains, roots, within
+    totals, residual, mean_model, nobody, inside, outside, within
 ):  # pragma: no cover - compiled
-    """Write how framing means are smoothed and drawn to ``gains`` and ``roots``.
+    """Write how framing means are smoothed and drawn.
 
-    Both are (block of words, framing · model, framing · model). ``totals`` are the covariances one
-    after the other: by block in the span, then in each other subspace; last, by framing and block,
-    those within framings, of models' own and shared: their gains go to ``within``. ``span`` is
-    (framing · model, column · framing), ``mean_model`` the columns' mean model, of length one.
+    Gains, then roots, are written to ``inside`` (…, block of words, column · framing, the same) and
+    ``outside`` (…, subspace, block, framing, framing). ``totals`` are the covariances one after
+    the other, in the order of ``inside`` and ``outside``; last, by framing and block, those within
+    framings, of models' own and shared: their gains go to ``within``. ``mean_model`` is the mean of
+    all models in the columns, of length one; ``nobody`` is empty. ``totals`` are used up.
     """
-    n_blocks, size = gains.shape[:2]
-    n_framings, d = len(residual), span.shape[1]
-    n_models, at = size // n_framings, n_blocks * d * d
-    at += n_blocks * len(projectors) * n_framings**2
+    n_blocks, d = inside.shape[1], inside.shape[2]
+    n_framings, at = len(residual), n_blocks * d * d
+    at += outside.shape[1] * n_blocks * n_framings**2
     for f in range(n_framings):
         for j in range(n_blocks):
             for s in range(2):
                 within[f, j, s] = max(1.0 - residual[f] / totals[at], 0.0)
                 at += 1
-    at, tiled, common = 0, np.empty(d), np.zeros((d, d))
-    gain, root, half = np.empty((d, d)), np.empty((d, d)), np.empty((size, d))
-    for r in range(d):
-        tiled[r] = residual[r % n_framings]
-        for c in range(d):
-            if r % n_framings == c % n_framings:
-                mean = mean_model[r // n_framings] * mean_model[c // n_framings]
-                common[r, c] = within[r % n_framings, 0, 1] * tiled[r] * mean
+    at = 0
     for j in range(n_blocks):
-        _split(totals[at : at + d * d].reshape((d, d)), tiled, common, gain, root)
+        _split(totals, at, residual, within, mean_model, inside[0, j], inside[1, j])
         at += d * d
-        for small, full in ((gain, gains[j]), (root, roots[j])):
-            half[:] = np.dot(span, small)
-            full[:] = np.dot(half, span.T)
-    none, square = np.zeros((n_framings, n_framings)), n_framings**2
-    few, few_root = np.empty_like(none), np.empty_like(none)
-    for s in range(len(projectors)):
+    for s in range(outside.shape[1]):
         for j in range(n_blocks):
-            total = totals[at : at + square].reshape((n_framings, n_framings))
-            _split(total, residual, none, few, few_root)
-            at += square
-            for f in range(n_framings):
-                for g in range(n_framings):
-                    for m in range(n_models):
-                        row, column = f * n_models + m, g * n_models
-                        for n in range(n_models):
-                            weight = projectors[s, m, n]
-                            gains[j, row, column + n] += weight * few[f, g]
-                            roots[j, row, column + n] += weight * few_root[f, g]
+            _split(totals, at, residual, within, nobody, outside[0, s, j], outside[1, s, j])
+            at += n_framings**2
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True)
 def smooth_means(  # type: ignore[no-untyped-def]
-    table, noise, gains, roots, basis, out
+    table, noise, gains, roots, basis, on_axis, shaken, out
 ):  # pragma: no cover - compiled
     """Smooth framing means (framing · model, word) and add ``noise``; levels come out zero.
 
-    What lies on the axes, ``basis`` (axis, word), has its own gains and roots.
+    What lies on the axes, ``basis`` (axis, word), has its own gains and roots. ``on_axis`` and
+    ``shaken`` (framing · model, axis) are room.
     """
     size, n_words = table.shape
     n_axes = len(basis)
-    on_axis, shaken = np.empty((size, n_axes)), np.empty((size, n_axes))
     for i in range(size):
         row, beside = table[i], noise[i]
         for j in range(n_axes):
@@ -135,7 +126,8 @@ def smooth_means(  # type: ignore[no-untyped-def]
             on_axis[i, j], shaken[i, j] = total, other
     for i in range(size):
         to, level = out[i], 0.0
-        to[:] = 0.0
+        for w in range(n_words):
+            to[w] = 0.0
         for k in range(size):
             row, beside, gain, root = table[k], noise[k], gains[0, i, k], roots[0, i, k]
             for w in range(n_words):
@@ -156,57 +148,57 @@ def smooth_means(  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True)
 def smooth_rows(  # type: ignore[no-untyped-def]
-    axis, level, prompt_word, noise, residual, within, framing, own, shared, drawn, centre
+    axis, level, prompt_word, residual, within, framing, own, shared, drawn, centre
 ):  # pragma: no cover - compiled
     """Draw models' own part of each prompt on the axes, ``own``, and the levels, ``drawn``.
 
     ``shared`` is what is drawn of all models on the axes beside the noise of cells, and ``centre``
-    the mean over prompts of ``prompt_word``. ``noise``, of SD one, is used up, in that order.
+    the mean over prompts of ``prompt_word``. The first three hold noise of SD one.
     """
     n_models, n_prompts, n_axes = axis.shape
     n_words, n_framings = prompt_word.shape[1], len(residual)
-    counts = np.zeros(n_framings)
-    means = np.zeros((n_framings, n_models + 1, n_axes))
-    size = n_models * n_prompts * n_axes
-    of_own = noise[:size].reshape((n_models, n_prompts, n_axes))
-    of_shared = noise[size : size + n_prompts * n_axes].reshape((n_prompts, n_axes))
-    of_level = noise[size + n_prompts * n_axes :].reshape((n_models, n_prompts))
-    centre[:] = 0.0
     for p in range(n_prompts):
         f = framing[p]
-        counts[f] += 1.0
-        to, row = centre[f], prompt_word[p]
-        for w in range(n_words):
-            to[w] += row[w]
-        sd, total = np.sqrt(residual[f] / n_words), 0.0
+        sd, total = math.sqrt(residual[f] / n_words), 0.0
         for m in range(n_models):
-            total += of_level[m, p]
-        total *= (1.0 - np.sqrt(max(1.0 - within[f, 0, 1], 0.0))) / n_models
+            total += drawn[m, p]
+        total *= (1.0 - math.sqrt(max(1.0 - within[f, 0, 1], 0.0))) / n_models
         for m in range(n_models):
-            drawn[m, p] = level[m, p] / n_words + sd * (of_level[m, p] - total)
+            drawn[m, p] = level[m, p] / n_words + sd * (drawn[m, p] - total)
         for j in range(n_axes):
             gain, mean = within[f, j + 1, 0], 0.0
-            sd, less = np.sqrt(gain * residual[f]), within[f, j + 1, 1] - within[f, 0, 1]
+            sd, less = math.sqrt(gain * residual[f]), within[f, j + 1, 1] - within[f, 0, 1]
             for m in range(n_models):
-                own[m, p, j] = gain * axis[m, p, j] + sd * of_own[m, p, j]
+                own[m, p, j] = gain * axis[m, p, j] + sd * own[m, p, j]
             for m in range(n_models):
                 mean += own[m, p, j]
-            mean /= n_models
             for m in range(n_models):
-                own[m, p, j] -= mean
-                means[f, m, j] += own[m, p, j]
-            shared[p, j] = np.sqrt(max(less, 0.0) * residual[f]) * of_shared[p, j]
-            means[f, n_models, j] += shared[p, j]
+                own[m, p, j] -= mean / n_models
+            shared[p, j] *= math.sqrt(max(less, 0.0) * residual[f])
     for f in range(n_framings):
-        share = 1.0 / max(counts[f], 1.0)
-        centre[f] *= share
-        means[f] *= share
-    for p in range(n_prompts):
-        f = framing[p]
+        count, to = 0.0, centre[f]
+        for w in range(n_words):
+            to[w] = 0.0
+        for p in range(n_prompts):
+            if framing[p] == f:
+                count += 1.0
+                row = prompt_word[p]
+                for w in range(n_words):
+                    to[w] += row[w]
+        for w in range(n_words):
+            to[w] /= max(count, 1.0)
         for j in range(n_axes):
-            for m in range(n_models):
-                own[m, p, j] -= means[f, m, j]
-            shared[p, j] -= means[f, n_models, j]
+            for m in range(n_models + 1):
+                mean = 0.0
+                for p in range(n_prompts):
+                    if framing[p] == f:
+                        mean += own[m, p, j] if m < n_models else shared[p, j]
+                mean /= max(count, 1.0)
+                for p in range(n_prompts):
+                    if framing[p] == f and m < n_models:
+                        own[m, p, j] -= mean
+                    elif framing[p] == f:
+                        shared[p, j] -= mean
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True)
@@ -233,18 +225,19 @@ def _smooth_row(  # type: ignore[no-untyped-def]
 def complete_prompts(  # type: ignore[no-untyped-def]
     first, stop, start, words, noise, values, residual, within, framing, basis, by_word, per_prompt,
     mean, own, shared, level, centre, known, to_mean, to_prompt_word, to_axis, to_level, squares,
+    by_model, rooms, before,
 ):  # fmt: skip  # pragma: no cover - compiled
     """Draw missing cells of some prompts given effects and levels; sum them into tables.
 
     The table of prompts is smoothed and then written anew, from what is ``known`` of it, row by
     row. The ``basis`` comes twice, as (axis, word) and ``by_word``. ``noise``, of SD one, is of
     these cells prompt by prompt; where ``values`` are not empty, cells are kept there. Their
-    squares are added to those of each framing.
+    squares are added to those of each framing. The last three are room: two rows of models, two
+    of words, and a row of counts.
     """
     (n_models, n_prompts), (n_axes, n_words), at = to_level.shape, basis.shape, 0
-    row, passed, before = np.empty(n_words), np.zeros(n_words), np.zeros(n_words, dtype=np.uint64)
-    by_passed, by_noise = np.empty(n_models), np.empty(n_models)
-    per_model = 1.0 / np.sqrt(n_models)
+    row, passed, by_passed, by_noise = rooms[0], rooms[1], by_model[0], by_model[1]
+    per_model = 1.0 / math.sqrt(n_models)
     for p in range(first, stop):
         f = framing[p]
         # Cells of a prompt and word share ``common``; how the noise of one depends on that of
@@ -252,7 +245,7 @@ def complete_prompts(  # type: ignore[no-untyped-def]
         variance, common = residual[f], within[f, 0, 1] * residual[f] / n_models
         for n in range(n_models):
             by_passed[n] = common / (variance + n * common)
-            by_noise[n] = np.sqrt(variance * (1.0 + by_passed[n]))
+            by_noise[n] = math.sqrt(variance * (1.0 + by_passed[n]))
         prompts_to, sd = to_prompt_word[p], per_prompt[f]
         _smooth_row(prompts_to, centre[f], within[f], basis, shared[p], row)
         for w in range(n_words):
@@ -289,60 +282,48 @@ def complete_prompts(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST, no_cfunc_wrapper=True)
-def scatter_of(  # type: ignore[no-untyped-def]
-    mean, prompt_word, axis, squares, framing, basis, span, projectors, out
+def sum_up(  # type: ignore[no-untyped-def]
+    table, prompt_word, axis, squares, framing, basis, grams, within, centre, line
 ):  # pragma: no cover - compiled
-    """Sum up the outer products of each stratum, in the order of :func:`write_moments`' totals.
+    """Sum up products of framing means, by block of words: (block, framing · model) square.
 
-    Within a framing, the first two are of the words off the axes; see :class:`.Tables`.
+    The squares within framings, of models' own and shared, go to ``within`` (framing, block, 2);
+    see :class:`.Tables`. ``centre`` and ``line`` (word,) are room.
     """
     n_models, n_prompts, n_axes = axis.shape
-    n_framings, n_words, d = len(squares), basis.shape[1], span.shape[1]
-    size, at = n_framings * n_models, 0
-    table, gram = mean.reshape((size, n_words)), np.empty((size, size))
-    on_axis, level = np.empty((n_axes, size)), np.empty(size)
+    n_framings, n_words, size = len(squares), basis.shape[1], len(table)
     for i in range(size):
-        row, total = table[i], 0.0
+        row, level = table[i], 0.0
         for w in range(n_words):
-            total += row[w]
-        level[i] = total / n_words
+            level += row[w]
+        level /= n_words
+        # Coordinates on the axes lie on their grams' diagonals, until these are all known.
         for j in range(n_axes):
             direction, total = basis[j], 0.0
             for w in range(n_words):
                 total += row[w] * direction[w]
-            on_axis[j, i] = total
+            grams[j + 1, i, i] = total
+        for w in range(n_words):
+            line[w] = row[w] - level
         for k in range(i + 1):
             other, total = table[k], 0.0
             for w in range(n_words):
-                total += (row[w] - level[i]) * (other[w] - level[k])
+                total += line[w] * other[w]
             for j in range(n_axes):
-                total -= on_axis[j, i] * on_axis[j, k]
-            gram[i, k] = total
-            gram[k, i] = total
-    for j in range(n_axes + 1):
-        if j == 0:
-            inside = np.dot(span.T, np.dot(gram, span))
-        else:
-            inside = np.outer(np.dot(span.T, on_axis[j - 1]), np.dot(span.T, on_axis[j - 1]))
-        out[at : at + d * d] = inside.ravel()
-        at += d * d
-    for s in range(len(projectors)):
-        for j in range(n_axes + 1):
-            for f in range(n_framings):
-                for g in range(n_framings):
-                    total = 0.0
-                    for m in range(n_models):
-                        for n in range(n_models):
-                            a, b = f * n_models + m, g * n_models + n
-                            of = gram[a, b] if j == 0 else on_axis[j - 1, a] * on_axis[j - 1, b]
-                            total += projectors[s, m, n] * of
-                    out[at] = total
-                    at += 1
-    centre, dots, own = np.empty(n_words), np.empty(n_axes), np.empty(n_axes)
-    line = np.empty(n_words)
+                total -= grams[j + 1, i, i] * grams[j + 1, k, k]
+            grams[0, i, k] = total
+            grams[0, k, i] = total
+    for j in range(1, n_axes + 1):
+        for i in range(size):
+            for k in range(i):
+                grams[j, i, k] = grams[j, i, i] * grams[j, k, k]
+                grams[j, k, i] = grams[j, i, k]
+        for i in range(size):
+            grams[j, i, i] *= grams[j, i, i]
     for f in range(n_framings):
         count, rest, left = 0.0, 0.0, squares[f]
-        centre[:], dots[:], own[:] = 0.0, 0.0, 0.0
+        for w in range(n_words):
+            centre[w] = 0.0
         for p in range(n_prompts):
             if framing[p] == f:
                 count += 1.0
@@ -351,6 +332,8 @@ def scatter_of(  # type: ignore[no-untyped-def]
                     centre[w] += row[w]
         for w in range(n_words):
             centre[w] /= max(count, 1.0)
+        for j in range(n_axes + 1):
+            within[f, j, 0], within[f, j, 1] = 0.0, 0.0
         for p in range(n_prompts):
             if framing[p] != f:
                 continue
@@ -360,31 +343,30 @@ def scatter_of(  # type: ignore[no-untyped-def]
             # Apart, as sums are in another order where the compiler cannot tell arrays apart.
             for w in range(n_words):
                 total += line[w]
+            for w in range(n_words):
                 square += line[w] * line[w]
             rest += square - total * total / n_words
             for j in range(n_axes):
                 direction, total = basis[j], 0.0
                 for w in range(n_words):
                     total += line[w] * direction[w]
-                dots[j] += total * total
+                within[f, j + 1, 1] += total * total
                 rest -= total * total
         for m in range(n_models):
             i = f * n_models + m
-            left -= gram[i, i]
+            left -= grams[0, i, i]
             for j in range(n_axes):
-                total, square = 0.0, 0.0
+                mean, square = 0.0, 0.0
                 for p in range(n_prompts):
                     if framing[p] == f:
-                        total += axis[m, p, j]
-                total /= max(count, 1.0)
+                        mean += axis[m, p, j]
+                mean /= max(count, 1.0)
                 for p in range(n_prompts):
                     if framing[p] == f:
-                        square += (axis[m, p, j] - total) ** 2
-                own[j] += square
-                left -= square + on_axis[j, i] ** 2
-        rest = max(rest, 0.0)
-        out[at], out[at + 1] = left - rest, rest
-        at += 2
+                        square += (axis[m, p, j] - mean) ** 2
+                within[f, j + 1, 0] += square
+                left -= square + grams[j + 1, i, i]
         for j in range(n_axes):
-            out[at], out[at + 1] = own[j] - dots[j], dots[j]
-            at += 2
+            within[f, j + 1, 0] -= within[f, j + 1, 1]
+        rest = max(rest, 0.0)
+        within[f, 0, 0], within[f, 0, 1] = left - rest, rest

@@ -96,20 +96,31 @@ class _Effects:
 
     mean: Array  # (framing · model, word)
     noise: NDArray[np.float32]
-    own: Array  # (model, prompt, axis)
+    on_axes: Array  # (2, framing · model, axis): of means and noise
+    own: Array  # (model, prompt, axis); like the next two, first the noise
     shared: Array  # (prompt, axis)
     level: Array  # (model, prompt)
-    row_noise: Array  # of the last three
     centre: Array  # (framing, word): of the margins' table of prompts
+    by_model: Array
+    by_word: Array
+    counts: NDArray[np.uint64]
 
     @classmethod
     def make(cls, crossing: Crossing) -> _Effects:
         """Make the room."""
         (m, p, w), n_axes, f = crossing.shape, len(crossing.axes), len(crossing.framings)
-        own, shared, level = np.empty((m, p, n_axes)), np.empty((p, n_axes)), np.empty((m, p))
-        noise = np.empty(own.size + shared.size + level.size)
-        mean, centre = np.empty((f * m, w)), np.empty((f, w))
-        return cls(mean, np.empty((f * m, w), np.float32), own, shared, level, noise, centre)
+        return cls(
+            mean=np.empty((f * m, w)),
+            noise=np.empty((f * m, w), np.float32),
+            on_axes=np.empty((2, f * m, n_axes)),
+            own=np.empty((m, p, n_axes)),
+            shared=np.empty((p, n_axes)),
+            level=np.empty((m, p)),
+            centre=np.empty((f, w)),
+            by_model=np.empty((2, m)),
+            by_word=np.empty((2, w)),
+            counts=np.empty(w, np.uint64),
+        )
 
 
 class Completion:
@@ -156,14 +167,15 @@ class Completion:
         by_word = gaps.geometry.word_basis
         residual, within = moments.residual, moments.within
         draw_normals(rng, to.noise.reshape(-1))
-        rng.standard_normal(out=to.row_noise)
+        for table in (to.own, to.shared, to.level):
+            rng.standard_normal(out=table)
         smooth_means(
             margins.mean.reshape(to.noise.shape), to.noise, moments.gains, moments.roots, basis,
-            to.mean,
+            *to.on_axes, to.mean,
         )  # fmt: skip
         smooth_rows(
-            margins.axis, margins.level, margins.prompt_word, to.row_noise, residual, within,
-            framing, to.own, to.shared, to.level, to.centre,
+            margins.axis, margins.level, margins.prompt_word, residual, within, framing, to.own,
+            to.shared, to.level, to.centre,
         )  # fmt: skip
         self._forget()
         for first, stop, count in gaps.blocks:
@@ -173,7 +185,7 @@ class Completion:
                 first, stop, gaps.missing.start, gaps.missing.words, noise, self.missing, residual,
                 within, framing, basis, by_word, per_prompt, to.mean, to.own, to.shared, to.level,
                 to.centre, known.prompt_word, margins.mean, margins.prompt_word, margins.axis,
-                margins.level, self._squares,
+                margins.level, self._squares, to.by_model, to.by_word, to.counts,
             )  # fmt: skip
 
     def _forget(self) -> None:

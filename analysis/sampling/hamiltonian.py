@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -67,41 +68,33 @@ class Hamiltonian:
 
         Returns the new point, mean acceptance of trajectories, and whether any diverged.
         """
-        n_sd = len(target.scales)
+        n_sd, n_dim = len(target.scales), len(x)
         jumping = rng.uniform(size=n_sd) < _JUMPING
         jumping[[k for k in self.fixed if k < n_sd]] = False
-        chosen = np.flatnonzero(jumping)
-        offsets = _JUMP * rng.standard_t(3, len(chosen))
-        uniforms = rng.uniform(size=len(chosen) + 2 * n)
-        momenta = rng.standard_normal((n, len(x)))
-        x = x.copy()
+        offsets = _JUMP * rng.standard_t(3, n_sd)
+        out = np.empty((4, n_dim))
+        out[0] = x
         accept, diverged = _move(
-            x, self.root, self.step, momenta, uniforms, chosen, offsets, target.arguments,
-            target.room(),
+            *out, self.root, self.step, rng.standard_normal((n, n_dim)), rng.uniform(size=(n, 2)),
+            jumping, offsets, rng.uniform(size=n_sd), target.arguments, target.room(),
         )  # fmt: skip
-        return x, accept, diverged
+        return out[0], accept, diverged
 
     def chain(self, target: Posterior, rng: np.random.Generator, *, tune: int, draws: int) -> Array:
         """Run from the mode, moving and jumping in turn, and return the draws after tuning.
 
         Without Python in the loop, for many short chains on data of their own.
         """
-        n, n_sd = tune + draws, len(target.scales)
-        return np.asarray(
-            _chain(
-                self.mode,
-                self.root,
-                self.step,
-                tune,
-                rng.standard_normal((n, len(self.mode))),
-                rng.uniform(size=(n, 2)),
-                rng.uniform(size=(n, n_sd)) < _JUMPING,
-                _JUMP * rng.standard_t(3, (n, n_sd)),
-                np.log(rng.uniform(size=(n, n_sd))),
-                target.arguments,
-                target.room(),
-            )
-        )
+        n, n_sd, n_dim = tune + draws, len(target.scales), len(self.mode)
+        kept, rooms = np.empty((draws, n_dim)), np.empty((4, n_dim))
+        rooms[0] = self.mode
+        _chain(
+            *rooms, self.root, self.step, tune, rng.standard_normal((n, n_dim)),
+            rng.uniform(size=(n, 2)), rng.uniform(size=(n, n_sd)) < _JUMPING,
+            _JUMP * rng.standard_t(3, (n, n_sd)), rng.uniform(size=(n, n_sd)), target.arguments,
+            target.room(), kept,
+        )  # fmt: skip
+        return kept
 
     def adapt(self, accept: float, iteration: int) -> None:
         """Robbins–Monro on the log step size."""
@@ -149,110 +142,114 @@ def _curvature(target: Callable[[Array], tuple[float, Array]], x: Array) -> tupl
     return values, vectors
 
 
-# C never calls these, and its way in would have to be compiled.
+# C never calls these, and its way in would have to be compiled. Arrays that are made, multiplied or
+# assigned as a whole take numba longer to compile than all the arithmetic, hence loops.
+@numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+def _push(momentum, root, gradient, size):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Add ``size`` times the whitened gradient."""
+    for i in range(len(gradient)):
+        by = size * gradient[i]
+        for k in range(len(momentum)):
+            momentum[k] += by * root[i, k]
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def _trajectory(  # type: ignore[no-untyped-def]
-    x, value, gradient, root, step, n_steps, momentum, arguments, work
+    x, gradient, point, slope, value, root, step, uniforms, momentum, arguments, work
 ):  # pragma: no cover - compiled
-    """Leapfrog in whitened coordinates from ``x``, where ``value`` and ``gradient`` are known.
+    """Make a trajectory of about a quarter turn in whitened coordinates from ``x``, and accept it.
 
-    ``x`` and ``gradient`` become those of the end point. Returns its value and the energy error.
+    There the ``gradient`` and ``value`` are known; they become those of where it ends, if that is
+    accepted. ``uniforms`` are of its length and of what is accepted, ``point`` and ``slope`` room.
+    Returns the value, and the probability of acceptance: below zero where it diverged.
     """
-    start = 0.5 * np.dot(momentum, momentum) - value
-    momentum = momentum + 0.5 * step * np.dot(root.T, gradient)
-    for i in range(n_steps):
-        x += step * np.dot(root, momentum)
-        value = log_posterior(x, gradient, *arguments, work)
-        factor = 0.5 if i == n_steps - 1 else 1.0
-        momentum += factor * step * np.dot(root.T, gradient)
-    return value, 0.5 * np.dot(momentum, momentum) - value - start
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
-def _steps(step, uniform):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Give the steps of a trajectory of about a quarter turn."""
-    return max(1, int(np.pi / 2 / step * (0.8 + 0.4 * uniform)))
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
-def _move(  # type: ignore[no-untyped-def]
-    x, root, step, momenta, uniforms, chosen, offsets, arguments, work
-):  # pragma: no cover - compiled
-    """Jump, then make a trajectory for each row of momenta; ``x`` is changed in its place.
-
-    Uniform numbers are those of jumps, then two of each trajectory: its length, what is accepted.
-    """
-    gradient, n, n_jumps = np.empty(len(x)), len(momenta), len(chosen)
-    value = _jump(x, gradient, chosen, offsets, np.log(uniforms[:n_jumps]), arguments, work)
-    mean, any_diverged = 0.0, False
-    point, slope = np.empty(len(x)), np.empty(len(x))
-    for i in range(n):
-        point[:], slope[:] = x, gradient
-        n_steps = _steps(step, uniforms[n_jumps + 2 * i])
-        end, energy = _trajectory(
-            point, value, slope, root, step, n_steps, momenta[i], arguments, work
-        )
-        if not energy <= _MAX_ENERGY_ERROR:
-            any_diverged = True
-            continue
-        accept = np.exp(min(0.0, -energy))
-        mean += accept / n
-        if uniforms[n_jumps + 2 * i + 1] < accept:
-            x[:], gradient[:] = point, slope
-            value = end
-    return mean, any_diverged
+    n_dim, energy = len(x), value
+    n_steps = max(1, int(math.pi / 2 / step * (0.8 + 0.4 * uniforms[0])))
+    for i in range(n_dim):
+        energy -= 0.5 * momentum[i] ** 2
+        point[i] = x[i]
+    _push(momentum, root, gradient, 0.5 * step)
+    end = value
+    for leap in range(n_steps):
+        for i in range(n_dim):
+            change = 0.0
+            for k in range(n_dim):
+                change += root[i, k] * momentum[k]
+            point[i] += step * change
+        end = log_posterior(point, slope, *arguments, work)
+        _push(momentum, root, slope, 0.5 * step if leap == n_steps - 1 else step)
+    energy -= end
+    for i in range(n_dim):
+        energy += 0.5 * momentum[i] ** 2
+    # Never where it is NaN.
+    if not energy <= _MAX_ENERGY_ERROR:
+        return value, -1.0
+    accept = math.exp(min(0.0, -energy))
+    if uniforms[1] < accept:
+        value = end
+        for i in range(n_dim):
+            x[i], gradient[i] = point[i], slope[i]
+    return value, accept
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def _jump(  # type: ignore[no-untyped-def]
-    x, gradient, chosen, offsets, log_uniforms, arguments, work
+    x, gradient, jumping, offsets, uniforms, arguments, work
 ):  # pragma: no cover - compiled
     """Propose to add each offset in turn; offsets are as likely as their negatives.
 
     ``x`` is changed in its place. Returns the value there, and its gradient in ``gradient``.
     """
-    value, accepted = log_posterior(x, gradient, *arguments, work), True
-    for i in range(len(chosen)):
-        k = chosen[i]
+    value, current = log_posterior(x, gradient, *arguments, work), True
+    for k in range(len(jumping)):
+        if not jumping[k]:
+            continue
         before = x[k]
-        x[k] += offsets[i]
+        x[k] += offsets[k]
         proposed = log_posterior(x, gradient, *arguments, work)
-        accepted = log_uniforms[i] < proposed - value  # never where it is NaN
-        if accepted:
+        current = math.log(uniforms[k]) < proposed - value  # never where it is NaN
+        if current:
             value = proposed
         else:
             x[k] = before
-    if not accepted:
+    if not current:
         value = log_posterior(x, gradient, *arguments, work)
     return value
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+def _move(  # type: ignore[no-untyped-def]
+    x, gradient, point, slope, root, step, momenta, uniforms, jumping, offsets, of_jumps,
+    arguments, work,
+):  # fmt: skip  # pragma: no cover - compiled
+    """Jump, then make a trajectory for each row of momenta; ``x`` is changed in its place."""
+    value = _jump(x, gradient, jumping, offsets, of_jumps, arguments, work)
+    mean, diverged = 0.0, False
+    for i in range(len(momenta)):
+        value, accept = _trajectory(
+            x, gradient, point, slope, value, root, step, uniforms[i], momenta[i], arguments, work
+        )
+        mean += max(accept, 0.0) / len(momenta)
+        diverged = diverged or accept < 0.0
+    return mean, diverged
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def _chain(  # type: ignore[no-untyped-def]
-    x, root, step, tune, momenta, uniforms, jumping, offsets, log_uniforms, arguments, work
-):  # pragma: no cover - compiled
+    x, gradient, point, slope, root, step, tune, momenta, uniforms, jumping, offsets, of_jumps,
+    arguments, work, kept,
+):  # fmt: skip  # pragma: no cover - compiled
     """Move and jump in turn; while tuning, adapt the step as :meth:`Hamiltonian.adapt` does."""
-    kept = np.empty((len(momenta) - tune, len(x)))
-    x, gradient, slope = x.copy(), np.empty(len(x)), np.empty(len(x))
     value = log_posterior(x, gradient, *arguments, work)
     for i in range(len(momenta)):
-        point, slope[:] = x.copy(), gradient
-        n_steps = _steps(step, uniforms[i, 0])
-        _, energy = _trajectory(
-            point, value, slope, root, step, n_steps, momenta[i], arguments, work
+        value, accept = _trajectory(
+            x, gradient, point, slope, value, root, step, uniforms[i], momenta[i], arguments, work
         )
-        accept = 0.0
-        if energy <= _MAX_ENERGY_ERROR:
-            accept = np.exp(min(0.0, -energy))
-        if uniforms[i, 1] < accept:
-            x = point
-        chosen = np.flatnonzero(jumping[i])
-        value = _jump(
-            x, gradient, chosen, offsets[i][chosen], log_uniforms[i][chosen], arguments, work
-        )
+        value = _jump(x, gradient, jumping[i], offsets[i], of_jumps[i], arguments, work)
         if i < tune:
-            log_step = np.log(step) + (accept - _TARGET_ACCEPTANCE) / np.sqrt(i + 5.0)
-            step = min(max(np.exp(log_step), 0.02), 1.0)
+            gain = max(accept, 0.0) - _TARGET_ACCEPTANCE
+            log_step = math.log(step) + gain / math.sqrt(i + 5.0)
+            step = min(max(math.exp(log_step), 0.02), 1.0)
         else:
-            kept[i - tune] = x
-    return kept
+            for k in range(len(x)):
+                kept[i - tune, k] = x[k]

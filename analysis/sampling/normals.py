@@ -44,13 +44,13 @@ def _transform(bits, cubics, out):  # type: ignore[no-untyped-def]  # pragma: no
     """Turn random whole numbers into normals: the first bit is the sign, the others the size."""
     for i in range(len(out)):
         k = np.int64(bits[i]) & 0x7FFFFFFF
-        shift, row = 22, 0
+        shift, begin = 22, 0
         while (k >> shift) < _FEWEST and shift:
             shift -= 5 if shift > 2 else 2
-            row += _CUBICS
+            begin += _CUBICS
         at = k >> shift
         u = np.float32(k - (at << shift)) / np.float32(1 << shift)
-        row = (row + at) & 0xFFFF  # as the compiler is told so: never negative
+        row = (begin + at) & 0xFFFF  # as the compiler is told so: never negative
         value = cubics[row, 2] + u * cubics[row, 3]
         value = cubics[row, 0] + u * (cubics[row, 1] + u * value)
         out[i] = value if bits[i] >> 31 else -value

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dense import PAIRS, make_problem
 
-from valuebias.analysis.design.strata import make_scatter, make_strata, make_tables
+from valuebias.analysis.design.strata import make_strata, make_tables
 
 CASES = [
     {},
@@ -41,13 +41,6 @@ def test_tables_need_no_centring_but_the_square_sum_is_about_the_levels() -> Non
     )
     for a, b in zip(plain, lifted, strict=True):
         np.testing.assert_allclose(a.scatter, b.scatter, atol=1e-9)
-
-
-def test_scatter_comes_in_the_order_of_the_strata() -> None:
-    problem = make_problem()
-    tables = make_tables(problem.crossing, problem.crossing.y)
-    flat = make_scatter(problem.crossing, tables, problem.strata)
-    np.testing.assert_allclose(flat, problem.packed.scatter)
 
 
 def test_patterns_are_derivatives_of_positive_definite_covariances() -> None:

@@ -7,7 +7,7 @@ import pytest
 from dense import GROUPED, PAIRS, RUNS, assert_drawn_from, make_problem, some_theta
 from scipy import special, stats
 
-from valuebias.analysis.design.strata import make_scatter, make_tables
+from valuebias.analysis.design.strata import make_strata, make_tables
 from valuebias.analysis.estimands.smoother import Fields, Smoother
 from valuebias.analysis.hierarchical import Problem
 from valuebias.analysis.sampling.completing import smooth_means
@@ -63,7 +63,8 @@ def test_framing_means_are_smoothed_as_the_smoother_does(problem: Problem) -> No
     margins = fields_of(problem, problem.crossing.y)
     table = margins.mean.reshape(-1, problem.crossing.shape[2])
     out, still = np.empty_like(table), np.zeros(table.shape, dtype=np.float32)
-    smooth_means(table, still, moments.gains, moments.roots, conditionals.basis, out)
+    room = np.empty((2, len(table), len(conditionals.basis)))
+    smooth_means(table, still, moments.gains, moments.roots, conditionals.basis, *room, out)
     expected = smoother.mean(margins).mean.reshape(table.shape)
     np.testing.assert_allclose(out, expected, atol=1e-11 * np.abs(table).max())
 
@@ -81,7 +82,8 @@ def test_the_scatter_is_that_of_the_strata_in_their_order(problem: Problem) -> N
     conditionals, _ = at(problem)
     cube = problem.crossing.y + np.random.default_rng(4).normal(size=problem.crossing.shape)
     tables = make_tables(problem.crossing, cube)
-    expected = make_scatter(problem.crossing, tables, problem.strata)
+    parts = problem.crossing, problem.components, tables, problem.coefficient_scales
+    expected = np.concatenate([stratum.scatter.ravel() for stratum in make_strata(*parts)])
     made = conditionals.scatter(tables, conditionals.positions(problem.strata))
     np.testing.assert_allclose(made, expected, atol=1e-10 * np.abs(expected).max())
 
