@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny_models
 import xarray as xr
@@ -28,11 +29,18 @@ from valuebias.scoring.sharing import Share, Work
 LACKING = tiny_models.missing()
 requires_models = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
 
-LEXICON = {"good": ["love", "trust and care"], "bad": ["power", "free dom"], "other": ["x"]}
+LEXICON = pd.DataFrame(
+    {"good": [1, 0.5, 0, 0, 0], "bad": [0, 0, 1, 0.25, 0]},
+    index=["love", "trust and care", "power", "free dom", "été"],
+)
 WORDS = ("love", "power", "free dom", "x", "trust and care")
 PROMPTS = valuebias.prompts(
     {
-        f"p{i}": {"text": f"What is good, {i}?", "framing": ("positive", "negative")[i % 2]}
+        f"p{i}": {
+            "text": f"What is good, {i}?",
+            "framing": ("positive", "negative")[i % 2],
+            **{"rank": i, "polite": i == 3, "about": "é" * i, "length": i / 3},
+        }
         for i in range(5)
     }
 )
@@ -86,7 +94,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def score(models: object, store: Path, **options: Any) -> Any:
-    large = options.get("lexicon") == "vocabulary"
+    large = str(options.get("lexicon")) == "vocabulary"
     request._PAIRS = 100 if large else 2 * len(WORDS)
     usual = {"prompts": PROMPTS, "lexicon": WORDS, "backend": NaiveBackend}
     usual["batch_tokens"] = 1000 if large else 60
@@ -134,11 +142,12 @@ def _killed_after(n_blocks: int) -> None:
 
 def some(models: list[Model], lexicon: Any) -> list[Model]:
     """Give fewer models for whole vocabularies, of which each takes seconds."""
-    return models[:2] if lexicon == "vocabulary" else models
+    return models[:2] if str(lexicon) == "vocabulary" else models
 
 
 def opened(store: Path, lexicon: Any) -> xr.Dataset | xr.DataTree:
-    return valuebias.read_vocabulary(store) if lexicon == "vocabulary" else valuebias.read(store)
+    large = str(lexicon) == "vocabulary"
+    return valuebias.read_vocabulary(store) if large else valuebias.read(store)
 
 
 @requires_models
