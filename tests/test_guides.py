@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,11 @@ import pytest
 import tiny_models
 import xarray as xr
 from lexicon_packages import install_made
+from typer.testing import CliRunner
 
+import valuebias
 from valuebias import ValueBiasWarning
+from valuebias.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 GUIDES = ROOT / "docs" / "howto"
@@ -170,6 +176,69 @@ def test_the_study_of_human_ratings_says_what_its_code_gives(
     assert ours["mean"] > 0 > paper["mean"] > ours["lower"]
     assert ours["lower"] < 0 < ours["upper"]
     assert "do not settle the direction" in capsys.readouterr().out
+
+
+STUBS = {
+    # Writes down how it was called, a line an argument and an empty one after the last.
+    "valuebias": 'printf "%s\\n" "$@" "" >> "$CALLS"',
+    # Does at once what SLURM does in its time.
+    "sbatch": """
+for argument in "$@"; do last=$argument; done
+case "$*" in
+*--wrap*) sh -c "$last" ;;
+*)
+    range=$(sed -n 's/^#SBATCH --array=//p' "$last")
+    for i in $(seq "${range%-*}" "${range#*-}"); do SLURM_ARRAY_TASK_ID=$i bash "$last"; done
+    echo 1 ;;
+esac
+""",
+}
+
+
+def calls_of(code: str, folder: Path) -> list[list[str]]:
+    """Run lines of a shell, and give the calls of valuebias in them, in order of their shards."""
+    for name, script in STUBS.items():
+        place = folder / "bin" / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        place.chmod(0o755)
+    calls = folder / "calls"
+    calls.write_text("")
+    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "CALLS": str(calls)}
+    subprocess.run(["bash", "-e"], input=code, text=True, check=True, env=environment, cwd=folder)
+    made = [call.splitlines() for call in calls.read_text(encoding="utf-8").split("\n\n")[:-1]]
+    # Of those in the background any may be the first.
+    return sorted(made, key=lambda call: (call[0] != "score", call))
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_shards_as_the_guide_shows_them(folder: Path) -> None:
+    """The lines run in a shell; what they call runs here, for which one process is enough."""
+    two, script, array, cards, plan = blocks("many-machines.md", "bash")
+    (folder / "score.sh").write_text(script, encoding="utf-8")
+    asked = ["--prompts", "one.yaml", "--lexicon", "words.csv"]
+    (folder / "one.yaml").write_text("a: {text: 'What is good?', framing: positive}\n")
+    (folder / "words.csv").write_text("word,category\nlove,good\npower,bad\n")
+    for code, n, out in (
+        (two, 2, "together.zarr"), (array, 8, "scores.zarr"), (cards, 4, "scores-of-cards.zarr"),
+    ):  # fmt: skip
+        *scored, merged = calls_of(code, folder)
+        assert [call[-1] for call in scored] == [f"{i}/{n}" for i in range(1, n + 1)]
+        for call in scored:
+            done = CliRunner().invoke(app, [*call, *asked])
+            assert done.exit_code == 0, done.output
+        # The shell could not expand what was not there yet.
+        stores = [str(path) for name in merged[1:-2] for path in sorted(folder.glob(name))]
+        done = CliRunner().invoke(app, ["merge", *stores, *merged[-2:]])
+        assert done.exit_code == 0, done.output
+        assert merged[-1] == out
+        assert valuebias.read(folder / out).sizes["model"] == 2
+    (planned,) = calls_of(plan, folder)
+    done = CliRunner().invoke(app, [*planned, *asked])
+    assert "shard 1 of 2" in done.output
+    scores = run("many-machines.md")["scores"]
+    assert scores.sizes["model"] == 2
 
 
 def test_the_table_shown_is_the_one_measured() -> None:

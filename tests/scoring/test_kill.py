@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 import tiny_models
-from stores import contents, finished
+from stores import contents, finished, without_shards
+
+import valuebias
 
 LACKING = tiny_models.missing()
 pytestmark = [
@@ -114,3 +116,37 @@ def test_nothing_finished_is_lost(forks: Forks, tmp_path: Path, record_property:
             assert contents(store) == whole, seed
     record_property("killed with blocks finished", f"{begun} of {KILLS}")
     assert begun >= KILLS // 4, seed
+
+
+@pytest.mark.slow
+def test_killed_shards_merge_to_the_same(forks: Forks, tmp_path: Path) -> None:
+    """Each of three shards is killed after its first block, and goes on."""
+    seed = secrets.randbits(32)
+    instants = random.Random(seed)
+    for kind in ("reward", "logprob"):
+        models = [
+            str(tiny_models.tiny(name, kind, tmp_path / kind / name))
+            for name in ("llama", "gemma3_text")
+        ]
+        asked = {"models": models, "kind": kind, "lexicon": WORDS}
+        forks.start(**asked, store=str(tmp_path / f"whole-{kind}.zarr"))
+        assert forks.end() == 0
+        stores = [tmp_path / kind / f"{i}.zarr" for i in (1, 2, 3)]
+        for i, store in enumerate(stores, start=1):
+            pid = forks.start(**asked, store=str(store), shard=[i, 3])
+            deadline = time.monotonic() + 60
+            while not first_mark(store):
+                assert time.monotonic() < deadline, seed
+                time.sleep(0.001)
+            time.sleep(instants.uniform(0, 0.02))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            forks.end()
+            kept = finished(store)
+            forks.start(**asked, store=str(store), shard=[i, 3])
+            assert forks.end() == 0, seed
+            assert kept.items() <= finished(store).items(), seed
+        merged = tmp_path / kind / "merged.zarr"
+        valuebias.merge(stores, out=merged)
+        whole = without_shards(tmp_path / f"whole-{kind}.zarr")
+        assert without_shards(merged) == whole, seed

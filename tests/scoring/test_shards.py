@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny_models
 import xarray as xr
 from naive_backend import NaiveBackend
-from stores import contents, finished
+from stores import contents, finished, without_shards
 
 import valuebias
 from valuebias import Model, ScoringShard, ValueBiasError, ValueBiasWarning
@@ -28,11 +29,18 @@ from valuebias.scoring.sharing import Share, Work
 LACKING = tiny_models.missing()
 requires_models = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
 
-LEXICON = {"good": ["love", "trust and care"], "bad": ["power", "free dom"], "other": ["x"]}
+LEXICON = pd.DataFrame(
+    {"good": [1, 0.5, 0, 0, 0], "bad": [0, 0, 1, 0.25, 0]},
+    index=["love", "trust and care", "power", "free dom", "été"],
+)
 WORDS = ("love", "power", "free dom", "x", "trust and care")
 PROMPTS = valuebias.prompts(
     {
-        f"p{i}": {"text": f"What is good, {i}?", "framing": ("positive", "negative")[i % 2]}
+        f"p{i}": {
+            "text": f"What is good, {i}?",
+            "framing": ("positive", "negative")[i % 2],
+            **{"rank": i, "polite": i == 3, "about": "é" * i, "length": i / 3},
+        }
         for i in range(5)
     }
 )
@@ -86,7 +94,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def score(models: object, store: Path, **options: Any) -> Any:
-    large = options.get("lexicon") == "vocabulary"
+    large = str(options.get("lexicon")) == "vocabulary"
     request._PAIRS = 100 if large else 2 * len(WORDS)
     usual = {"prompts": PROMPTS, "lexicon": WORDS, "backend": NaiveBackend}
     usual["batch_tokens"] = 1000 if large else 60
@@ -97,24 +105,6 @@ def shards(models: object, folder: Path, n: int, **options: Any) -> list[Scoring
     """Score all shards, the last one first."""
     made = [score(models, folder / f"{i}.zarr", shard=(i, n), **options) for i in range(n, 0, -1)]
     return made[::-1]
-
-
-def plain(store: Path) -> dict[str, bytes]:
-    """Give the files of a store without what it says of shards."""
-    found = contents(store)
-    for name, content in found.items():
-        if name.endswith(".zattrs") and b"provenance" in content:
-            found[name] = json.dumps(_plain(json.loads(content))).encode()
-        if name.endswith(".zmetadata"):
-            record = json.loads(content)
-            record["metadata"][".zattrs"] = _plain(record["metadata"][".zattrs"])
-            found[name] = json.dumps(record).encode()
-    return found
-
-
-def _plain(attrs: dict[str, Any]) -> dict[str, Any]:
-    said = {name: value for name, value in attrs["provenance"].items() if name != "shards"}
-    return {**attrs, "provenance": said}
 
 
 def about(scores: xr.Dataset | xr.DataTree) -> dict[str, Any]:
@@ -132,7 +122,7 @@ def whole(
         key = f"{kind}-{'-'.join(lexicon)}"
         if key not in made:
             made[key] = tmp_path_factory.mktemp("whole") / "whole.zarr"
-            score(models[kind], made[key], kind=kind, lexicon=lexicon)
+            score(some(models[kind], lexicon), made[key], kind=kind, lexicon=lexicon)
         return made[key]
 
     return store
@@ -150,8 +140,14 @@ def _killed_after(n_blocks: int) -> None:
     ModelScores.adopt = adopted  # type: ignore[method-assign]
 
 
+def some(models: list[Model], lexicon: Any) -> list[Model]:
+    """Give fewer models for whole vocabularies, of which each takes seconds."""
+    return models[:2] if str(lexicon) == "vocabulary" else models
+
+
 def opened(store: Path, lexicon: Any) -> xr.Dataset | xr.DataTree:
-    return valuebias.read_vocabulary(store) if lexicon == "vocabulary" else valuebias.read(store)
+    large = str(lexicon) == "vocabulary"
+    return valuebias.read_vocabulary(store) if large else valuebias.read(store)
 
 
 @requires_models
@@ -168,15 +164,26 @@ class TestMerged:
         n: int,
     ) -> None:
         alone = whole(kind, lexicon)
-        made = shards(models[kind], tmp_path / "shards", n, kind=kind, lexicon=lexicon)
+        asked = {"kind": kind, "lexicon": lexicon}
+        made = shards(some(models[kind], lexicon), tmp_path / "shards", n, **asked)
         before = [contents(Path(shard)) for shard in made]
         merged = valuebias.merge(made[::-1], out=tmp_path / "merged.zarr")
-        assert plain(tmp_path / "merged.zarr") == plain(alone)
+        assert without_shards(tmp_path / "merged.zarr") == without_shards(alone)
         xr.testing.assert_equal(merged, opened(alone, lexicon))
         assert about(merged)["shards"]["n"] == n
         assert [contents(Path(shard)) for shard in made] == before
-        marks = [name for name in plain(alone) if ".finished." in name]
+        marks = [name for name in without_shards(alone) if ".finished." in name]
         assert sum(shard.n_blocks for shard in made) == len(marks)
+
+    @pytest.mark.parametrize("kind", ["reward", "logprob"])
+    def test_is_so_where_beginnings_are_shared(
+        self, models: dict[str, list[Model]], tmp_path: Path, kind: str
+    ) -> None:
+        asked = {"kind": kind, "backend": "torch", "batch_tokens": None}
+        score(models[kind], tmp_path / "whole.zarr", **asked)
+        valuebias.merge(shards(models[kind], tmp_path, 3, **asked), out=tmp_path / "merged.zarr")
+        alone = without_shards(tmp_path / "whole.zarr")
+        assert without_shards(tmp_path / "merged.zarr") == alone
 
     def test_more_shards_than_blocks(self, models: dict[str, list[Model]], tmp_path: Path) -> None:
         """Three blocks: of five shards two have nothing, and their stores say so."""
@@ -193,7 +200,7 @@ class TestMerged:
         with pytest.raises(ValueBiasError, match=r"shard \d of 5, to which no scores fall"):
             valuebias.read(empty)
         valuebias.merge(made, out=tmp_path / "merged.zarr")
-        assert plain(tmp_path / "merged.zarr") == plain(tmp_path / "whole.zarr")
+        assert without_shards(tmp_path / "merged.zarr") == without_shards(tmp_path / "whole.zarr")
 
     def test_is_gone_on_with_as_any_other(
         self, models: dict[str, list[Model]], tmp_path: Path
@@ -281,20 +288,21 @@ class TestOneShard:
         after: int,
     ) -> None:
         asked = {"kind": kind, "lexicon": lexicon}
-        one = score(models[kind], tmp_path / "1.zarr", shard=(1, 2), **asked)
+        scored = some(models[kind], lexicon)
+        one = score(scored, tmp_path / "1.zarr", shard=(1, 2), **asked)
         store = tmp_path / "2.zarr"
         with pytest.raises(KeyboardInterrupt) as caught:
-            score(models[kind], store, shard=(2, 2), backend=Stopping(after), **asked)
+            score(scored, store, shard=(2, 2), backend=Stopping(after), **asked)
         assert "run the same call again" in caught.value.__notes__[0]
         kept = finished(store)
         assert kept
         with pytest.raises(ValueBiasError, match=r"2\.zarr' \(shard 2 of 2\) is unfinished: .*"):
             valuebias.merge([one, store], out=tmp_path / "merged.zarr")
         assert not (tmp_path / "merged.zarr").exists()
-        two = score(models[kind], store, shard=(2, 2), **asked)
+        two = score(scored, store, shard=(2, 2), **asked)
         assert kept.items() <= finished(store).items()
         valuebias.merge([one, two], out=tmp_path / "merged.zarr")
-        assert plain(tmp_path / "merged.zarr") == plain(whole(kind, lexicon))
+        assert without_shards(tmp_path / "merged.zarr") == without_shards(whole(kind, lexicon))
 
     @pytest.mark.parametrize("lexicon", [WORDS, "vocabulary"])
     def test_is_read_as_a_part(

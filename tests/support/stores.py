@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["contents", "finished", "unseal"]
+__all__ = ["contents", "finished", "unseal", "without_shards"]
 
 
 def contents(store: Path) -> dict[str, bytes]:
@@ -24,6 +24,24 @@ def contents(store: Path) -> dict[str, bytes]:
                 content = json.dumps(record).encode()
             found[str(path.relative_to(store))] = content
     return found
+
+
+def without_shards(store: Path) -> dict[str, bytes]:
+    """Give the files of a store without what it says of shards."""
+    found = contents(store)
+    for name, content in found.items():
+        if name.endswith(".zattrs") and b"provenance" in content:
+            found[name] = json.dumps(_without(json.loads(content))).encode()
+        if name.endswith(".zmetadata"):
+            record = json.loads(content)
+            record["metadata"][".zattrs"] = _without(record["metadata"][".zattrs"])
+            found[name] = json.dumps(record).encode()
+    return found
+
+
+def _without(attrs: dict[str, Any]) -> dict[str, Any]:
+    said = {name: value for name, value in attrs["provenance"].items() if name != "shards"}
+    return {**attrs, "provenance": said}
 
 
 def unseal(store: Path) -> None:

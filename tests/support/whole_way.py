@@ -289,6 +289,8 @@ def commands(work: Path, out: Path) -> None:
         ("data read", [f"{_sheet(work)}", "--out", f"{out}/own.nc"]),
         ("plan", [f"{rewards}", *text]),
         ("score", [f"{rewards}", "--store", store, *text]),
+        ("score", [f"{rewards}", "--store", f"{out}/shard.zarr", "--shard", "1/1", *text]),
+        ("merge", [f"{out}/shard.zarr", "--out", f"{out}/merged.zarr"]),
         ("data audit", [store]),
         ("fit", [store, *fit, *brief]),
         ("report", [f"{out}/fit.nc", "--out", f"{out}/report.md"]),
