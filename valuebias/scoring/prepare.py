@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from valuebias.models.bases import followed
 from valuebias.models.fingerprint import Unknowable, fingerprint
 from valuebias.models.reading import Reading
 from valuebias.models.resolve import Resolved, resolve
-from valuebias.models.spec import Model, read_models
+from valuebias.models.spec import Model, path_of, read_models
 from valuebias.models.tokenizer import Tokenizer
 from valuebias.models.weights import companions, digest, digest_files
 from valuebias.scoring.request import ScoringRequest
 from valuebias.scoring.store import Entry
 
-__all__ = ["PreparedModel", "Tokenizers", "prepare", "reading_of"]
+__all__ = ["PreparedModel", "Tokenizers", "by_base", "prepare", "reading_of"]
 
 _SAMPLED = 8  # words whose tokens are compared with a server's
 
@@ -80,12 +80,16 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
     tokenizers = Tokenizers()
     prepared = []
     for specified in request.models:
-        resolved = resolve(specified, kind=request.kind, with_weights=engine.weights_here)
+        resolved = resolve(
+            specified,
+            kind=request.kind,
+            with_weights=engine.weights_here,
+            adapted=engine.adapters,
+        )
         tokenizer = tokenizers.of(resolved)
         served = engine.served(resolved.source)
         if served is not None:
             engine.check_tokens(resolved.source, _samples(request, tokenizer))
-        path = Path(specified.location).expanduser()
         reading = reading_of(request, tokenizer) if request.kind == "reward" else None
         coords = resolved.model.coords()
         if reading is not None:
@@ -93,8 +97,7 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
             coords["read_token"] = reading.token
         entry = Entry(
             name=resolved.model.name,
-            # Of a path only the end, which does not reveal the user.
-            source=path.name if path.exists() else specified.location,
+            source=_place(specified),
             coords=coords,
             settings={
                 **_settings(request, resolved, tokenizer, kept=kept),
@@ -109,7 +112,39 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
             n_tokens=_n_tokens(request, tokenizer),
         )
         prepared.append(PreparedModel(resolved=resolved, entry=entry, tokenizers=tokenizers))
-    return _with_last_bases(prepared)
+    return _sharing(_with_last_bases(prepared))
+
+
+def _place(model: Model) -> str:
+    """Say where a model is; of a path only the end, which does not reveal the user."""
+
+    def end(location: str) -> str:
+        path = path_of(location)
+        return path.name if path.exists() else location
+
+    if model.adapter is None:
+        return end(model.location)
+    at = "" if model.adapter_revision is None else f"@{model.adapter_revision}"
+    return f"{end(model.location)} + {end(model.adapter)}{at}"
+
+
+def _sharing(prepared: Sequence[PreparedModel]) -> list[PreparedModel]:
+    """Mark models that differ in their adapters alone, so that their base is loaded once."""
+    marked = list(prepared)
+    for group in by_base(prepared):
+        shared = len(group) > 1 and any(one.resolved.adapter is not None for _, one in group)
+        for i, one in group if shared else ():
+            source = replace(one.resolved.source, shared=True)
+            marked[i] = replace(one, resolved=replace(one.resolved, source=source))
+    return marked
+
+
+def by_base(prepared: Sequence[PreparedModel]) -> list[list[tuple[int, PreparedModel]]]:
+    """Group models, with their numbers, by what is loaded for them."""
+    groups: dict[Hashable, list[tuple[int, PreparedModel]]] = {}
+    for i, one in enumerate(prepared):
+        groups.setdefault(one.resolved.source.loaded_alike(), []).append((i, one))
+    return list(groups.values())
 
 
 def _samples(request: ScoringRequest, tokenizer: Tokenizer) -> dict[str, Integers]:
@@ -163,16 +198,24 @@ def _settings(
     model, source = resolved.model, resolved.source
     config = source.folder / "config.json"
     rewards = request.kind == "reward"
+    adapter = resolved.adapter
+    of_base = model.revision if adapter is None or model.adapter is not None else None
+    of_adapter = model.revision if model.adapter is None else model.adapter_revision
     return {
-        "revision": resolved.commit or model.revision,
+        "revision": resolved.commit or of_base,
+        **(
+            {} if adapter is None else {"adapter revision": adapter.checkpoint.commit or of_adapter}
+        ),
         # Before the weights and the code, whose hashes include it.
         "configuration": sha256(config) if config.exists() else None,
         # Before the tokenizer, whose hash includes the tokens that a plain template leaves to it.
         "template": tokenizer.template_sha256,
         "tokenizer": tokenizer.sha256,
         "own code": None if resolved.code is None else dict(resolved.code),
+        # Before the weights: of an adapter these are those of its base.
+        "adapter": resolved.adapter_sha256 or None,
         # After the code, which its hash includes.
-        "weights": source.weights_sha256,
+        "weights": resolved.base_sha256 or source.weights_sha256,
         "dtype": source.dtype,
         "head": _head(model, kept) if rewards else None,
         "label": source.label if rewards else None,
