@@ -116,6 +116,12 @@ class Source:
         Names the weights, wherever they came from.
     trust_remote_code : bool
         Whether code that comes with the model may run.
+    adapter : pathlib.Path, optional
+        The folder of an adapter (LoRA) in the format of peft, to be merged into the weights. Only
+        backends with :attr:`Backend.adapters` are given one.
+    shared : bool
+        Whether other models of the run are adapters of the same weights, so that these are worth
+        keeping until :meth:`Backend.release`.
 
     Examples
     --------
@@ -136,6 +142,20 @@ class Source:
     dtype: str = "float32"
     weights_sha256: str = ""
     trust_remote_code: bool = False
+    adapter: Path | None = None
+    shared: bool = False
+
+    def loaded_alike(self) -> tuple[Any, ...]:
+        """Return what decides what is loaded before an adapter is merged into it.
+
+        Returns
+        -------
+        tuple
+            Alike for adapters of one base that are read alike.
+        """
+        head = self.head if isinstance(self.head, str) else id(self.head)
+        return (self.folder, self.file, self.kind, head, self.labels, self.dtype,
+                self.trust_remote_code)  # fmt: skip
 
 
 class OutOfMemory(ValueBiasError):
@@ -254,6 +274,9 @@ class Backend(ABC):
         Whether it reads a model's weights from :attr:`Source.folder`. False for engines that have
         them elsewhere: then only the configuration and the tokenizer are looked for here,
         ``weights_sha256`` is empty, and :meth:`served` and :meth:`check_tokens` say what is there.
+    adapters : bool
+        Whether it merges an adapter (:attr:`Source.adapter`) into the weights. Where it does not,
+        models with adapters are refused before it is asked.
 
     Examples
     --------
@@ -270,6 +293,7 @@ class Backend(ABC):
     packed: ClassVar[bool] = True
     extra: ClassVar[str] = ""
     weights_here: ClassVar[bool] = True
+    adapters: ClassVar[bool] = False
 
     @abstractmethod
     def available(self) -> str | None:
@@ -352,6 +376,9 @@ class Backend(ABC):
         ValueBiasError
             If the backend cannot run this model; the message says why and what to do.
         """
+
+    def release(self) -> None:  # noqa: B027 -- most keep nothing
+        """Let go of what was kept from one model for the next (:attr:`Source.shared`)."""
 
 
 def conversations(pack: Pack) -> tuple[list[Integers], Integers, Integers]:

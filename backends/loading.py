@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -21,6 +21,9 @@ from valuebias.backends.gguf.files import read_gguf, whole
 from valuebias.backends.heads import Head
 from valuebias.errors import ValueBiasError, few
 
+if TYPE_CHECKING:
+    from valuebias.backends.adapters import Bases
+
 __all__ = ["ADAPTER", "from_files", "load", "load_gguf", "load_tree", "quiet"]
 
 ADAPTER = "adapter_config.json"
@@ -30,11 +33,29 @@ _MADE_ANEW = ("inv_freq", ".masked_bias", ".attn.bias", ".attention.bias", "num_
 
 
 def load(
-    source: Source, *, device: torch.device, spread: bool, own_attention: bool
+    source: Source,
+    *,
+    device: torch.device,
+    spread: bool,
+    own_attention: bool,
+    bases: Bases | None = None,
 ) -> tuple[nn.Module, Head]:
-    """Load a model for inference."""
+    """Load a model for inference; of adapters, their base from `bases` where it is there."""
     attention.register()
-    model, missing, spare = from_files(source, spread=spread, own_attention=own_attention)
+
+    def read() -> tuple[Any, set[str], list[str]]:
+        return from_files(source, spread=spread, own_attention=own_attention)
+
+    if bases is None or not source.shared or spread:
+        model, missing, spare = read()
+    else:
+        key = (*source.loaded_alike(), own_attention)
+        model, missing, spare = bases.loaded(source, key, read)
+    if source.adapter is not None:
+        from valuebias.backends.adapters import merged
+
+        model, brought = merged(model, source, own_attention=own_attention)
+        missing -= brought
     if missing:
         absent = sorted(missing)
         raise ValueBiasError(
@@ -72,11 +93,11 @@ def load(
 
 
 def load_tree(
-    source: Source, *, device: torch.device, spread: bool
+    source: Source, *, device: torch.device, spread: bool, bases: Bases | None = None
 ) -> tuple[nn.Module, Head] | None:
     """Load a model that computes conversations as trees; None where its architecture cannot."""
     try:
-        model, head = load(source, device=device, spread=spread, own_attention=False)
+        model, head = load(source, device=device, spread=spread, own_attention=False, bases=bases)
     except ValueBiasError:
         # Some architectures accept their own attention only. With it, other faults are reported.
         return None

@@ -18,6 +18,7 @@ from valuebias.errors import ValueBiasError
 if TYPE_CHECKING:
     import torch
 
+    from valuebias.backends.adapters import Bases
     from valuebias.backends.heads import Head
 
 __all__ = ["TorchBackend", "TorchModel"]
@@ -57,6 +58,7 @@ class TorchBackend(Backend):
     description = "PyTorch and transformers: CPU, CUDA, MPS; any decoder"
     url = "https://pytorch.org"
     extra = "torch"
+    adapters = True
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class TorchBackend(Backend):
             raise ValueBiasError(f"attention is {attention!r}; expected 'auto', 'tree' or 'whole'.")
         self.device, self.autocast, self.attention = device, autocast, attention
         self.batch_tokens, self.threads = batch_tokens, threads
+        self._bases: Bases | None = None
 
     def available(self) -> str | None:
         """Return why this backend cannot run here; None where it can."""
@@ -112,7 +115,7 @@ class TorchBackend(Backend):
         """
         import torch
 
-        from valuebias.backends import comparing, loading, memory
+        from valuebias.backends import adapters, comparing, loading, memory
 
         check_known(source.dtype, self.dtypes(), f"{source.name}: the dtype is {source.dtype!r}.")
         if self.threads is not None:
@@ -120,16 +123,19 @@ class TorchBackend(Backend):
         device = self._device()
         spread = self.device == "map"
         whole = self.attention == "whole" or source.head == "score" or source.own_code
-        loaded = None if whole else loading.load_tree(source, device=device, spread=spread)
+        if self._bases is None:
+            self._bases = adapters.Bases()
+        if not source.shared:
+            self._bases.clear()
+        where: dict[str, Any] = {"device": device, "spread": spread, "bases": self._bases}
+        loaded = None if whole else loading.load_tree(source, **where)
         if loaded is None and not whole and self.attention == "tree":
             raise ValueBiasError(
                 f"{source.name}: computed as a tree, conversations give other numbers than by "
                 "themselves, so this architecture needs attention='whole'."
             )
         whole = loaded is None
-        model, head = loaded or loading.load(
-            source, device=device, spread=spread, own_attention=True
-        )
+        model, head = loaded or loading.load(source, **where, own_attention=True)
         comparing.check(model, source, head)
         options: dict[str, Any] = {"backend": self, "device": device, "whole": whole}
         try:
@@ -138,8 +144,13 @@ class TorchBackend(Backend):
             del model, head
         # Code that does more with its layers than to call them needs their weights in place.
         memory.release()
-        model, head = loading.load(source, device=device, spread=spread, own_attention=whole)
+        model, head = loading.load(source, **where, own_attention=whole)
         return TorchModel(model, head, source, **options, reorder=False)
+
+    def release(self) -> None:
+        """Let go of the base that several adapters had in common."""
+        if self._bases is not None:
+            self._bases.clear()
 
     def _device(self) -> torch.device:
         import torch
@@ -168,7 +179,7 @@ class TorchModel(LoadedModel):
         whole: bool,
         reorder: bool = True,
     ) -> None:
-        from valuebias.backends import heads, loading
+        from valuebias.backends import adapters, heads, loading
 
         self._model, self._head, self._source = model, head, source
         self._device, self._whole = device, whole
@@ -187,7 +198,11 @@ class TorchModel(LoadedModel):
         if self._autocast_all and source.kind == "reward":
             heads.autocast_inside(head.body, device.type)
             self._autocast_all = False
-        self._adapter = source.file is None and (source.folder / loading.ADAPTER).is_file()
+        self._adapter = ""
+        if source.adapter is not None:
+            self._adapter = adapters.version()
+        elif source.file is None and (source.folder / loading.ADAPTER).is_file():
+            self._adapter = "beside the weights, not applied"
         self.device = str(device)
         self.dtype = "bfloat16 autocast" if self._autocast else source.dtype
         self.vocabulary = shape(model.config).vocab_size
@@ -235,7 +250,7 @@ class TorchModel(LoadedModel):
             "prepacked_layers": self._prepacked,
             **({} if self._head.reach is None else {"tree_up_to_tokens": self._head.reach}),
             **({"device_name": name} if name else {}),
-            **({"adapter": "beside the weights, not applied"} if self._adapter else {}),
+            **({"adapter": self._adapter} if self._adapter else {}),
         }
 
     def forward(self, pack: Pack) -> Floats:

@@ -208,7 +208,7 @@ def rename_to_pickle(folder: Path) -> None:
 
 def make_adapter(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
-    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
 
 
 def two_gguf(folder: Path) -> None:
@@ -239,7 +239,10 @@ def remove(file: str) -> Callable[[Path], None]:
     ("spoil", "said"),
     [
         (rename_to_pickle, r"pickled weights only.*Save them as safetensors"),
-        (make_adapter, r"adapter without its base model. Merge"),
+        (
+            make_adapter,
+            r"names no base model .*Model\(location='the base', adapter='the adapter'\)",
+        ),
         (two_gguf, r"Say which file is meant: .*'\.\.\./a\.gguf'"),
         (remove("model.safetensors"), r"no weights of 'rm' in .*expected 'model.safetensors'"),
         (truncate, r"truncated or no safetensors file"),

@@ -16,14 +16,15 @@ import pytest
 __all__ = ["COMMIT", "asked_of", "serve"]
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-"""The one commit that every repository has."""
+"""The one commit that every repository has, but for its tags."""
 
 
 @contextmanager
 def serve(root: Path) -> Iterator[tuple[str, list[str]]]:
     """Serve the folders owner/name below `root`; give the address and a log of what was asked.
 
-    They are models, and those below `root`/datasets datasets. Where a folder has a file "refused",
+    They are models, and those below `root`/datasets datasets. A folder owner/name@tag is what the
+    repository holds at that tag, which is a commit of its own. Where a folder has a file "refused",
     its configuration and its CSV files are, for the reason that the file states.
     """
     log: list[str] = []
@@ -86,16 +87,27 @@ class _Handler(BaseHTTPRequestHandler):
             return
         found = re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if found:
-            self._file(self.folder / found[1], found[3], body=body)
+            folder, commit = self._at(found[1], found[2])
+            self._file(folder, commit, found[3], body=body)
             return
         self._send(404, b"", {}, body=body)
 
-    def _listing(self, repository: str, revision: str, *, is_tree: bool, body: bool) -> None:
+    def _at(self, repository: str, revision: str) -> tuple[Path, str]:
+        """Find what a repository holds at a revision, and the commit that this is."""
         folder = self.folder / repository
+        for tagged in folder.parent.glob(f"{folder.name}@*"):
+            tag = tagged.name.partition("@")[2]
+            commit = hashlib.sha1(tag.encode(), usedforsecurity=False).hexdigest()
+            if revision in (tag, commit):
+                return tagged, commit
+        return folder, COMMIT
+
+    def _listing(self, repository: str, revision: str, *, is_tree: bool, body: bool) -> None:
+        folder, commit = self._at(repository, revision)
         if not folder.is_dir():
             self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body=body)
             return
-        if revision not in ("main", COMMIT):
+        if commit == COMMIT and revision not in ("main", COMMIT):
             self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"}, body=body)
             return
         files = sorted(p for p in folder.rglob("*") if p.is_file())
@@ -108,11 +120,11 @@ class _Handler(BaseHTTPRequestHandler):
             ]
         else:
             siblings = [{"rfilename": name} for name in names]
-            content = {"_id": "1", "id": repository, "sha": COMMIT, "siblings": siblings}
+            content = {"_id": "1", "id": repository, "sha": commit, "siblings": siblings}
         kind = {"Content-Type": "application/json"}
         self._send(200, json.dumps(content).encode(), kind, body=body)
 
-    def _file(self, folder: Path, name: str, *, body: bool) -> None:
+    def _file(self, folder: Path, commit: str, name: str, *, body: bool) -> None:
         path = folder / name
         if not path.is_file():
             self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, body=body)
@@ -127,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         is_large = path.suffix in (".safetensors", ".gguf")
         digest = hashlib.sha256(content).hexdigest()
         etag = digest if is_large else digest[:40]
-        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": commit}
         self._send(200, content, headers, body=body)
 
     def _send(self, status: int, content: bytes, headers: dict[str, str], *, body: bool) -> None:

@@ -19,7 +19,16 @@ from valuebias.backends.gguf.files import read_gguf
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.models.spec import path_of
 
-__all__ = ["NOWHERE", "Origin", "followed", "local_base", "nothing_known", "stated_base", "warn"]
+__all__ = [
+    "NOWHERE",
+    "Origin",
+    "followed",
+    "is_checkpoint",
+    "local_base",
+    "nothing_known",
+    "stated_base",
+    "warn",
+]
 
 _CARD = "README.md"
 _ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -53,7 +62,7 @@ def stated_base(folder: Path, file: str | None = None, *, ids: Collection[str] =
     names = {name.rpartition("/")[2].casefold() for name in (*ids, folder.name)}
     for said_by, text in _claims(folder, file):
         base = text.strip()
-        if _is_checkpoint(base) and base.rpartition("/")[2].casefold() not in names:
+        if is_checkpoint(base) and base.rpartition("/")[2].casefold() not in names:
             return Origin(base, said_by)
     return NOWHERE
 
@@ -120,7 +129,7 @@ def _claims(folder: Path, file: str | None) -> Iterator[tuple[str, str]]:
 _ADAPTER = "base_model_name_or_path"
 
 
-def _is_checkpoint(text: str) -> bool:
+def is_checkpoint(text: str) -> bool:
     """Whether a name is a hub id, not a path; both may be two names with a slash between."""
     owner, _, name = text.partition("/")
     return (

@@ -17,7 +17,15 @@ from valuebias.errors import ValueBiasError
 from valuebias.models.spec import path_of
 from valuebias.models.weights import INDEX, SINGLE, check_has, listed
 
-__all__ = ["Checkpoint", "asked", "fetch_weights", "is_commit", "locate"]
+__all__ = [
+    "Checkpoint",
+    "asked",
+    "fetch_adapter",
+    "fetch_weights",
+    "is_commit",
+    "locate",
+    "locate_adapter",
+]
 
 T = TypeVar("T")
 
@@ -26,6 +34,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 # The card, because it says what the model was trained from.
 _SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "README.md")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 _NOT = ("original/*", "*.bin.index.json")
 
 
@@ -80,6 +89,9 @@ def locate(
     def is_complete(folder: Path) -> bool:
         if file is not None and (folder / file).is_file():
             return True
+        # An adapter alone: its weights come only when it is known that there is no model beside.
+        if all((folder / entry).is_file() for entry in _ADAPTER):
+            return True
         needed = [("config.json",), _TOKENIZERS, *([("*.py",)] if code else [])]
         return all(any(any(folder.glob(p)) for p in patterns) for patterns in needed)
 
@@ -87,6 +99,47 @@ def locate(
         repository, revision, name, patterns=wanted, download=download, is_complete=is_complete
     )
     return Checkpoint(folder, file, repository, folder.name if is_commit(folder.name) else None)
+
+
+def locate_adapter(source: str, *, revision: str | None, name: str, download: bool) -> Checkpoint:
+    """Find an adapter that is named beside its base."""
+    path = path_of(source)
+    config, _ = _ADAPTER
+    if os.path.exists(path):
+        folder = path.resolve()
+        if not os.path.isfile(folder / config):
+            raise ValueBiasError(
+                f"The adapter {source!r} of the model {name!r} has no {config}; expected a folder "
+                "as save_pretrained of peft writes it. Check the path."
+            )
+        return Checkpoint(folder)
+    match = _HUB.fullmatch(source)
+    plain = {"", ".", ".."}.isdisjoint(source.split("/")) and not source.startswith("~")
+    if match is None or match.group(2) is not None or not plain:
+        raise ValueBiasError(
+            f"The adapter of the model {name!r} is not there: {source!r} is no folder and no hub "
+            "id (owner/name). Check the path."
+        )
+    folder = _snapshot(
+        source, revision, name, patterns=_SMALL, download=download,
+        is_complete=lambda folder: (folder / config).is_file(),
+    )  # fmt: skip
+    if not (folder / config).is_file():
+        raise ValueBiasError(
+            f"The hub's repository {source!r}, the adapter of the model {name!r}, has no {config}. "
+            "Check its name and the revision."
+        )
+    return Checkpoint(folder, None, source, folder.name if is_commit(folder.name) else None)
+
+
+def fetch_adapter(checkpoint: Checkpoint, *, name: str, download: bool) -> None:
+    """Download the weights of an adapter on the hub."""
+    _, file = _ADAPTER
+    if checkpoint.repository is not None:
+        _snapshot(
+            checkpoint.repository, checkpoint.commit, name, patterns=[file], download=download,
+            is_complete=lambda folder: (folder / file).is_file(),
+        )  # fmt: skip
 
 
 def fetch_weights(checkpoint: Checkpoint, *, name: str, download: bool) -> Checkpoint:

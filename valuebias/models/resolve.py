@@ -16,8 +16,9 @@ from valuebias.backends.base import Source
 from valuebias.backends.gguf import config as gguf_config
 from valuebias.backends.gguf import files as gguf_files
 from valuebias.errors import ValueBiasError, did_you_mean
-from valuebias.models import weights
-from valuebias.models.bases import Origin, stated_base
+from valuebias.models import adapters, weights
+from valuebias.models.adapters import Adapter
+from valuebias.models.bases import Origin, is_checkpoint, stated_base
 from valuebias.models.config import (
     ModelConfig,
     check_decoder,
@@ -26,7 +27,7 @@ from valuebias.models.config import (
     read_model_config,
     read_raw,
 )
-from valuebias.models.hub import Checkpoint, fetch_weights, locate
+from valuebias.models.hub import Checkpoint, fetch_adapter, fetch_weights, locate, locate_adapter
 from valuebias.models.reading import LAST, Rule, rule_of
 from valuebias.models.spec import Model
 from valuebias.models.weights import code_files
@@ -54,19 +55,38 @@ class Resolved:
     rule: Rule = LAST  # where the reward is read
     # Hashes of the files of the model's own code and of those it may read, where it may run.
     code: Mapping[str, str] | None = None
+    adapter: Adapter | None = None  # what is merged into the weights
+    base_sha256: str = ""  # the hash of the weights that it is merged into
+    adapter_sha256: str = ""  # and its own
 
 
 def resolve(
-    model: Model, *, kind: Kind, download: bool = True, with_weights: bool = True
+    model: Model,
+    *,
+    kind: Kind,
+    download: bool = True,
+    with_weights: bool = True,
+    adapted: bool = False,
 ) -> Resolved:
-    """Find a model's files, download missing ones, and read them without loading the model."""
-    checkpoint = locate(
-        model.location,
-        revision=model.revision,
-        name=model.name,
-        download=download,
-        code=model.trust_remote_code,
-    )
+    """Find a model's files, download missing ones, and read them without loading the model.
+
+    An adapter is refused unless it is asked for: else it would be left out silently.
+    """
+    checkpoint, adapter = _located(model, download)
+    if adapter is not None and not adapted:
+        raise ValueBiasError(
+            f"The model {model.name!r} is an adapter ({adapters.CONFIG}), which only the backend "
+            "'torch' applies, and only to score. Score it with that; or merge it (peft: "
+            "merge_and_unload), save the result and give that."
+        )
+    if adapter is not None and checkpoint.file is not None:
+        adapters.refuse_file(adapter, checkpoint.file, base=_place(checkpoint))
+    if adapter is not None and model.head != "logits":
+        raise ValueBiasError(
+            f"The model {model.name!r} is an adapter, and has a head= of its own. Adapters are "
+            "scored with the head that lies in them or in their base; for another one, merge it "
+            "(peft: merge_and_unload), save the result and give that."
+        )
     _check_code(model, checkpoint, kind)
     if _is_gguf(checkpoint.file):
         # Its configuration is in it.
@@ -74,11 +94,13 @@ def resolve(
     config = read_config(
         checkpoint.folder, checkpoint.file, trust=model.trust_remote_code, name=model.name
     )
+    if adapter is not None:
+        adapters.check_plain(adapter, config, base=_place(checkpoint))
     check_decoder(config, name=model.name, kind=kind)
     if kind == "logprob":
         _check_language_model(config, model.name)
     shapes: Shapes = {}
-    sha256 = ""
+    sha256 = base_sha256 = adapter_sha256 = ""
     code: dict[str, str] | None = None
     if with_weights:
         checkpoint = fetch_weights(checkpoint, name=model.name, download=download)
@@ -93,6 +115,13 @@ def resolve(
         if model.trust_remote_code:
             code = code_files(checkpoint.folder, files)
             sha256 = hashlib.sha256(f"{sha256} {json.dumps(code)}".encode()).hexdigest()
+        if adapter is not None:
+            fetch_adapter(adapter.checkpoint, name=model.name, download=download)
+            own = adapters.shapes_of(adapter)
+            adapters.check_fits(adapter, own, shapes, base=_place(checkpoint))
+            shapes |= adapters.saved_whole(own)
+            base_sha256, adapter_sha256 = sha256, adapter.digest()
+            sha256 = hashlib.sha256(f"{base_sha256} with {adapter_sha256}".encode()).hexdigest()
         tied = bool(getattr(config, "tie_word_embeddings", False))
         if not (kind == "reward" and _own_code(model, checkpoint)):
             _check_head(model, shapes, checkpoint.file, kind, tied)
@@ -100,7 +129,7 @@ def resolve(
     heads = [shape for key, shape in shapes.items() if _HEAD.search(key)]
     n_labels = heads[0][0] if len(heads) == 1 and len(heads[0]) == 2 else None
     if not with_weights and kind == "reward":
-        n_labels = _stated_labels(checkpoint, model.name)
+        n_labels = None if adapter is not None else _stated_labels(checkpoint, model.name)
     model_config = read_model_config(
         config,
         name=model.name,
@@ -121,8 +150,10 @@ def resolve(
         dtype=model.dtype,
         weights_sha256=sha256,
         trust_remote_code=model.trust_remote_code,
+        adapter=None if adapter is None else adapter.folder,
     )
-    tokenizer = _tokenizer(model, checkpoint, download)
+    own_tokenizer = None if adapter is None or model.tokenizer else adapter.tokenizer()
+    tokenizer = own_tokenizer or _tokenizer(model, checkpoint, download)
     stage = "instruct" if model.template == "chat" else "pretrained"
     filled = replace(
         model,
@@ -130,11 +161,61 @@ def resolve(
         stage=model.stage or ("reward" if kind == "reward" else stage),
         n_params=model_config.n_params if model.n_params is None else model.n_params,
     )
-    origin = _origin(filled, checkpoint)
+    origin = _origin(filled, checkpoint, adapter)
     filled = replace(filled, base=origin.base or None)
     return Resolved(
-        source, filled, model_config, tokenizer, checkpoint.commit, origin.said_by, rule, code
+        source, filled, model_config, tokenizer, checkpoint.commit, origin.said_by, rule, code,
+        adapter, base_sha256, adapter_sha256,
+    )  # fmt: skip
+
+
+def _located(model: Model, download: bool) -> tuple[Checkpoint, Adapter | None]:
+    """Find a model; of an adapter, its base and itself."""
+    name, code = model.name, model.trust_remote_code
+
+    def base(location: str, revision: str | None) -> Checkpoint:
+        return locate(location, revision=revision, name=name, download=download, code=code)
+
+    if model.adapter is not None:
+        found = locate_adapter(
+            model.adapter, revision=model.adapter_revision, name=name, download=download
+        )
+        adapter = adapters.read_adapter(found, name)
+        checkpoint = base(model.location, model.revision)
+        if adapters.is_adapter(checkpoint):
+            raise ValueBiasError(
+                f"The model {name!r} has the location {model.location!r}, which is an adapter "
+                "itself. Give the base model as location=, and one adapter as adapter=."
+            )
+        return checkpoint, adapter
+    checkpoint = base(model.location, model.revision)
+    if not adapters.is_adapter(checkpoint):
+        return checkpoint, None
+    adapter = adapters.read_adapter(checkpoint, name)
+    location, revision = adapters.base_of(adapter)
+    how = (
+        f"the base of the adapter {name!r}, which its {adapters.CONFIG} names, cannot be used. "
+        "Name it: Model(location='the base', adapter='the adapter'), or in the columns 'location' "
+        "and 'adapter' of the models table."
     )
+    if code:
+        raise ValueBiasError(
+            f"The model {name!r} has trust_remote_code, and its location is an adapter, so that "
+            "nothing pins the base's code. Give the base as location=, with its commit as "
+            "revision=, and the adapter as adapter=."
+        )
+    try:
+        checkpoint = base(location, revision)
+        if not adapters.is_adapter(checkpoint):
+            return checkpoint, adapter
+        reason = f"{location!r} is an adapter itself."
+    except ValueBiasError as error:
+        raise ValueBiasError(f"{error} So {how}") from error
+    raise ValueBiasError(f"{reason} So {how}")
+
+
+def _place(checkpoint: Checkpoint) -> str:
+    return checkpoint.repository or str(checkpoint.folder)
 
 
 def _check_language_model(config: Any, name: str) -> None:
@@ -168,15 +249,28 @@ def _own_code(model: Model, checkpoint: Checkpoint) -> bool:
     return isinstance(wanted, dict) and _AUTO["reward"] in wanted
 
 
-def _origin(model: Model, checkpoint: Checkpoint) -> Origin:
+def _origin(model: Model, checkpoint: Checkpoint, adapter: Adapter | None) -> Origin:
     """Find what the model was trained from; a pretrained model is its own base."""
     if model.base:
         return Origin(model.base, "the specification")
+    if adapter is not None:
+        return _origin_of_base(checkpoint, adapter)
     hub_name = checkpoint.repository or model.name
     origin = stated_base(checkpoint.folder, checkpoint.file, ids=(model.name, hub_name))
     if not origin.base and model.stage == "pretrained":
         return Origin(hub_name, "its stage")
     return origin
+
+
+def _origin_of_base(checkpoint: Checkpoint, adapter: Adapter) -> Origin:
+    """Find the base of an adapter's base, which others of the same base share; else that itself."""
+    own_name = checkpoint.repository or checkpoint.folder.name
+    origin = stated_base(checkpoint.folder, checkpoint.file, ids=(own_name,))
+    if origin.base:
+        return origin
+    named = adapter.config.get("base_model_name_or_path")
+    named = named.strip() if isinstance(named, str) and is_checkpoint(named.strip()) else ""
+    return Origin(checkpoint.repository or named or own_name, adapters.CONFIG)
 
 
 def _check_code(model: Model, checkpoint: Checkpoint, kind: Kind) -> None:

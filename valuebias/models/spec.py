@@ -41,8 +41,8 @@ _DTYPES = ("float32", "bfloat16", "float16")
 _HEADS = ("logits", "score")
 _PREFIXES = ("conversation", "generation")
 _TABLES = (".yaml", ".yml", ".csv", ".tsv")
-_TEXTS = ("location", "name", "revision", "family", "base", "stage", "dtype", "reward_at",
-          "template")  # fmt: skip
+_TEXTS = ("location", "name", "revision", "adapter", "adapter_revision", "family", "base", "stage",
+          "dtype", "reward_at", "template")  # fmt: skip
 # What git allows in no reference; a path made of one must stay in the cache's folder.
 _NO_REVISION = re.compile(
     r"[\x00-\x20\x7f-\x9f\ud800-\udfff~^:?*\[\\]|\.\.|@\{|//|(?:^|/)\.|^/|[/.]$|.{256}", re.DOTALL
@@ -58,12 +58,19 @@ class Model:
     ----------
     location : str
         A hub id such as ``"google/gemma-2-2b-it"``, a local folder, or a ``.gguf`` or ``.onnx``
-        file. A path may start with ``~``.
+        file; or an adapter (LoRA) in the format of peft, whose configuration names its base model.
+        A path may start with ``~``.
     name : str, optional
-        Its label in the results. By default the hub id, or the name of the folder or file.
+        Its label in the results. By default the hub id, or the name of the folder or file; of a
+        model with an `adapter` that of the adapter, with its revision.
     revision : str, optional
         A commit, tag or branch of the hub's repository; best a commit, so that what is scored
-        cannot change.
+        cannot change. Where the location is an adapter, of the adapter's.
+    adapter : str, optional
+        The hub id or the folder of an adapter (LoRA), which is merged into the weights at
+        `location`, whatever base its own configuration names.
+    adapter_revision : str, optional
+        A commit, tag or branch of the adapter's repository, such as ``"step-500"``.
     family : str, optional
         The family that comparisons are made between, such as "Llama"; by default what the
         configuration says.
@@ -131,6 +138,8 @@ class Model:
     _: KW_ONLY
     name: str = ""
     revision: str | None = None
+    adapter: str | None = None
+    adapter_revision: str | None = None
     family: str | None = None
     base: str | None = None
     stage: str | None = None
@@ -151,8 +160,10 @@ class Model:
 
     def __post_init__(self) -> None:
         """Fill the name in and check every field."""
-        if isinstance(self.location, os.PathLike):
-            object.__setattr__(self, "location", os.fspath(self.location))
+        for field in ("location", "adapter"):
+            place: Any = getattr(self, field)
+            if isinstance(place, os.PathLike):
+                object.__setattr__(self, field, os.fspath(place))
         location = self.location
         if not isinstance(location, str) or not location.strip() or "\0" in location:
             raise ValueBiasError(
@@ -160,7 +171,7 @@ class Model:
                 "file."
             )
         if not self.name:
-            object.__setattr__(self, "name", _name_of(location))
+            object.__setattr__(self, "name", self._own_name())
         choices = {"dtype": _DTYPES, "reward_at": READS, "prefix": _PREFIXES, "stage": STAGES}
         for field, known in choices.items():
             self._check_choice(field, known)
@@ -168,10 +179,18 @@ class Model:
             self._check_choice("head", _HEADS)
         self._check_types()
         check_printable(self.name, "name of a model,")
-        if self.revision is not None and _NO_REVISION.search(self.revision):
+        for field in ("revision", "adapter_revision"):
+            value = getattr(self, field)
+            if value is not None and _NO_REVISION.search(value):
+                raise ValueBiasError(
+                    f"The model {shown(self.name)} has {field}={shown(value)}, which no "
+                    "commit, tag or branch can be called. Give the commit: 40 hexadecimal digits."
+                )
+        if self.adapter_revision is not None and self.adapter is None:
             raise ValueBiasError(
-                f"The model {shown(self.name)} has revision={shown(self.revision)}, which no "
-                "commit, tag or branch can be called. Give the commit: 40 hexadecimal digits."
+                f"The model {shown(self.name)} has adapter_revision={self.adapter_revision!r} and "
+                "no adapter. Give the adapter's hub id as adapter=; or, where the adapter is the "
+                "location, its revision as revision=."
             )
         check_template(self.template, self.name)
 
@@ -188,6 +207,13 @@ class Model:
                  "tuning")  # fmt: skip
         known = {name: getattr(self, name) for name in names}
         return {name: value for name, value in known.items() if value is not None}
+
+    def _own_name(self) -> str:
+        """Name a model; checkpoints of one adapter differ in the revision alone."""
+        if not isinstance(self.adapter, str):
+            return _name_of(self.location)
+        at = "" if self.adapter_revision is None else f"@{self.adapter_revision}"
+        return f"{_name_of(self.adapter)}{at}"
 
     def _check_choice(self, field: str, known: Sequence[str]) -> None:
         value = getattr(self, field)
@@ -453,7 +479,7 @@ def _value(field: str, value: Any) -> Any:
 def _beside(model: Model, folder: Path) -> Model:
     """Take a path in a table relative to the table's folder, where something lies there."""
     changed = {}
-    for field in ("location", "tokenizer"):
+    for field in ("location", "adapter", "tokenizer"):
         value = getattr(model, field)
         if value is not None and not Path(value).is_absolute() and os.path.exists(folder / value):
             changed[field] = os.fspath(folder / value)

@@ -132,8 +132,9 @@ def check_has(names: Sequence[str], where: str | Path, name: str) -> None:
         )
     if "adapter_config.json" in names:
         raise ValueBiasError(
-            f"The model {name!r} is an adapter without its base model. Merge the two "
-            "(peft: merge_and_unload) and save the result."
+            f"The model {name!r} is an adapter without its base model, although it has a "
+            "config.json. Give the base as location= and this as adapter=: "
+            "Model('the base', adapter='the adapter')."
         )
     single = [file for file in names if file.lower().endswith((".gguf", ".onnx"))]
     if single:

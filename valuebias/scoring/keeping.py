@@ -151,11 +151,13 @@ class InMemory:
                 {"/": xr.Dataset(attrs=attrs), **{name: groups[name] for name in sorted(groups)}}
             )
         details = self._root | {"models": list(self._models.values())}
-        values = np.stack([held.scores for held in self._held.values()])
+        # In the order asked for, which need not be that of the work.
+        places = [self._held[name] for name in self._models]
+        values = np.stack([held.scores for held in places])
         ds = store.laid_out(self._request, details, self._request.words, values)
         if self._request.kind == "logprob":
-            width = max(1, *(held.tokens.shape[2] for held in self._held.values()))
-            tokens = np.stack([_widened(held.tokens, width) for held in self._held.values()])
+            width = max(1, *(held.tokens.shape[2] for held in places))
+            tokens = np.stack([_widened(held.tokens, width) for held in places])
             ds = ds.assign(token_logprob=((*DIMS, "token"), tokens))
         return validate(ds)
 

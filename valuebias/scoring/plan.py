@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import importlib.util
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ import pandas as pd
 from valuebias._core.text import visible_lines
 from valuebias.backends.base import Backend, Pack, conversations
 from valuebias.backends.registry import get_backend
+from valuebias.models.adapters import CONFIG
 from valuebias.models.bases import nothing_known
 from valuebias.models.config import ModelConfig
-from valuebias.models.resolve import resolve
+from valuebias.models.resolve import Resolved, resolve
+from valuebias.models.spec import path_of
 from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, pack
 from valuebias.scoring.prepare import reading_of, shared
@@ -39,9 +42,9 @@ __all__ = ["ScoringPlan", "plan"]
 _BATCH_TOKENS = 1024
 # How many of a vocabulary's blocks are laid out to estimate the total.
 _SAMPLE = 2
-_ADAPTER = "adapter_config.json"
+_MERGED = "it is an adapter, which is merged into the weights of {!r} when it is loaded."
 _BESIDE = (
-    f"an adapter ({_ADAPTER}) lies beside the weights. It is not applied: the weights are taken to "
+    f"an adapter ({CONFIG}) lies beside the weights. It is not applied: the weights are taken to "
     "have it merged in. If they have not, merge it first (peft: merge_and_unload)."
 )
 # Fits compare families, so that a guess has to be seen.
@@ -230,7 +233,7 @@ def plan(
     )
     engine = get_backend(backend)
     if shard is not None:
-        request = shared(request, *check_shard(shard))
+        request = shared(request, engine, *check_shard(shard))
     share = request.share
     tokens = batch_tokens or _option(engine, "batch_tokens")
     device = _option(engine, "device") or engine.devices()[0]
@@ -240,7 +243,7 @@ def plan(
     for model in request.models:
         if share is not None and not share.rows(model.name):
             continue
-        resolved = resolve(model, kind=request.kind, with_weights=False)
+        resolved = resolve(model, kind=request.kind, with_weights=False, adapted=engine.adapters)
         bases[model.name] = resolved.model.base or ""
         tokenizer = Tokenizer(resolved)
         prompt = str(request.prompts.table["text"].iloc[0])
@@ -253,7 +256,9 @@ def plan(
             said.insert(0, _GUESSED.format(resolved.model.family, resolved.model_config.model_type))
         if request.kind == "reward":
             said.append(f"the reward is read {reading_of(request, tokenizer)}.")
-        if resolved.source.file is None and (resolved.source.folder / _ADAPTER).is_file():
+        if resolved.adapter is not None:
+            said.append(_MERGED.format(_place(resolved)))
+        elif resolved.source.file is None and (resolved.source.folder / CONFIG).is_file():
             said.append(_BESIDE)
         lines += [f"{model.name!r}: {line}" for line in said]
         packs = tokens or _BATCH_TOKENS
@@ -291,6 +296,14 @@ def plan(
     lines += filter(None, [nothing_known(bases)])
     headline = _headline(request, engine, device, tokens or _BATCH_TOKENS)
     return ScoringPlan(headline, table, tuple(lines))
+
+
+def _place(resolved: Resolved) -> str:
+    """Name an adapter's base; of a folder only its own name."""
+    location = resolved.model.location
+    if resolved.adapter is not None and resolved.model.adapter is None:
+        location = str(resolved.adapter.config["base_model_name_or_path"])
+    return resolved.source.folder.name if os.path.exists(path_of(location)) else location
 
 
 def _option(engine: Backend, name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from valuebias.models.bases import followed
 from valuebias.models.fingerprint import Unknowable, fingerprint
 from valuebias.models.reading import Reading
 from valuebias.models.resolve import Resolved, resolve
-from valuebias.models.spec import Model, read_models
+from valuebias.models.spec import Model, path_of, read_models
 from valuebias.models.tokenizer import Tokenizer
 from valuebias.models.weights import companions, digest, digest_files
 from valuebias.scoring.request import ScoringRequest, block_shape
 from valuebias.scoring.sharing import Share, Work
 from valuebias.scoring.store import Entry
 
-__all__ = ["PreparedModel", "Tokenizers", "prepare", "reading_of", "shared"]
+__all__ = ["PreparedModel", "Tokenizers", "by_base", "prepare", "reading_of", "shared"]
 
 _SAMPLED = 8  # words whose tokens are compared with a server's
 
@@ -89,12 +89,16 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
     for specified in request.models:
         if specified.name not in own:
             continue
-        resolved = resolve(specified, kind=request.kind, with_weights=engine.weights_here)
+        resolved = resolve(
+            specified,
+            kind=request.kind,
+            with_weights=engine.weights_here,
+            adapted=engine.adapters,
+        )
         tokenizer = tokenizers.of(resolved)
         served = engine.served(resolved.source)
         if served is not None:
             engine.check_tokens(resolved.source, _samples(request, tokenizer))
-        path = Path(specified.location).expanduser()
         reading = reading_of(request, tokenizer) if request.kind == "reward" else None
         coords = resolved.model.coords()
         if reading is not None:
@@ -102,8 +106,7 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
             coords["read_token"] = reading.token
         entry = Entry(
             name=resolved.model.name,
-            # Of a path only the end, which does not reveal the user.
-            source=path.name if path.exists() else specified.location,
+            source=_place(specified),
             coords=coords,
             settings={
                 **_settings(request, resolved, tokenizer, kept=kept),
@@ -121,18 +124,19 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
     found = {one.name: one.resolved.model for one in prepared}
     # Of the others as well, because a base may be followed through them.
     models = [
-        found.get(model.name) or resolve(model, kind=request.kind, with_weights=False).model
+        found.get(model.name)
+        or resolve(model, kind=request.kind, with_weights=False, adapted=engine.adapters).model
         for model in request.models
     ]
-    return _with_last_bases(prepared, models)
+    return _sharing(_with_last_bases(prepared, models))
 
 
-def shared(request: ScoringRequest, index: int, n: int) -> ScoringRequest:
+def shared(request: ScoringRequest, engine: Backend, index: int, n: int) -> ScoringRequest:
     """Give one shard's part of a request. Configurations and tokenizers are read, no weights."""
     n_prompts = len(request.prompts)
     work = []
     for model in request.models:
-        resolved = resolve(model, kind=request.kind, with_weights=False)
+        resolved = resolve(model, kind=request.kind, with_weights=False, adapted=engine.adapters)
         words = 1 if request.words is None else len(request.words)
         if request.words is None and request.rows:
             each = block_shape(request, len(Tokenizer(resolved).vocabulary()))[0]
@@ -144,6 +148,38 @@ def shared(request: ScoringRequest, index: int, n: int) -> ScoringRequest:
         work.append(Work(name=model.name, prompts=each, cost=cost))
     share = Share(index=index, n=n, n_prompts=n_prompts, work=tuple(work))
     return replace(request, share=share)
+
+
+def _place(model: Model) -> str:
+    """Say where a model is; of a path only the end, which does not reveal the user."""
+
+    def end(location: str) -> str:
+        path = path_of(location)
+        return path.name if path.exists() else location
+
+    if model.adapter is None:
+        return end(model.location)
+    at = "" if model.adapter_revision is None else f"@{model.adapter_revision}"
+    return f"{end(model.location)} + {end(model.adapter)}{at}"
+
+
+def _sharing(prepared: Sequence[PreparedModel]) -> list[PreparedModel]:
+    """Mark models that differ in their adapters alone, so that their base is loaded once."""
+    marked = list(prepared)
+    for group in by_base(prepared):
+        shared = len(group) > 1 and any(one.resolved.adapter is not None for _, one in group)
+        for i, one in group if shared else ():
+            source = replace(one.resolved.source, shared=True)
+            marked[i] = replace(one, resolved=replace(one.resolved, source=source))
+    return marked
+
+
+def by_base(prepared: Sequence[PreparedModel]) -> list[list[tuple[int, PreparedModel]]]:
+    """Group models, with their numbers, by what is loaded for them."""
+    groups: dict[Hashable, list[tuple[int, PreparedModel]]] = {}
+    for i, one in enumerate(prepared):
+        groups.setdefault(one.resolved.source.loaded_alike(), []).append((i, one))
+    return list(groups.values())
 
 
 def _samples(request: ScoringRequest, tokenizer: Tokenizer) -> dict[str, Integers]:
@@ -199,16 +235,24 @@ def _settings(
     model, source = resolved.model, resolved.source
     config = source.folder / "config.json"
     rewards = request.kind == "reward"
+    adapter = resolved.adapter
+    of_base = model.revision if adapter is None or model.adapter is not None else None
+    of_adapter = model.revision if model.adapter is None else model.adapter_revision
     return {
-        "revision": resolved.commit or model.revision,
+        "revision": resolved.commit or of_base,
+        **(
+            {} if adapter is None else {"adapter revision": adapter.checkpoint.commit or of_adapter}
+        ),
         # Before the weights and the code, whose hashes include it.
         "configuration": sha256(config) if config.exists() else None,
         # Before the tokenizer, whose hash includes the tokens that a plain template leaves to it.
         "template": tokenizer.template_sha256,
         "tokenizer": tokenizer.sha256,
         "own code": None if resolved.code is None else dict(resolved.code),
+        # Before the weights: of an adapter these are those of its base.
+        "adapter": resolved.adapter_sha256 or None,
         # After the code, which its hash includes.
-        "weights": source.weights_sha256,
+        "weights": resolved.base_sha256 or source.weights_sha256,
         "dtype": source.dtype,
         "head": _head(model, kept) if rewards else None,
         "label": source.label if rewards else None,

@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -24,7 +24,7 @@ from valuebias.errors import ValueBiasError
 from valuebias.models import bases
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, Runner, loaded
 from valuebias.scoring.keeping import BlockWriter, InMemory, OnDisk
-from valuebias.scoring.prepare import PreparedModel, prepare, shared
+from valuebias.scoring.prepare import PreparedModel, by_base, prepare, shared
 from valuebias.scoring.request import Block, Kind, ScoringRequest, Words, make_request
 from valuebias.scoring.sharing import ScoringShard, check_shard
 
@@ -227,7 +227,7 @@ def score(
                 f"Shard {index} of {n} has no store, and shards are put together from their "
                 f'stores. Give it one of its own, such as store="shards/{index}.zarr".'
             )
-        request = shared(request, index, n)
+        request = shared(request, engine, index, n)
     keeper = InMemory(request) if store is None else OnDisk(_path(store), request)
     prepared = prepare(request, engine, kept=store is not None)
     with _naming_store(store):
@@ -282,11 +282,14 @@ def _fill(
         keeper.opened(entries),
         memory.set_aside(),
         scoring_progress(shown=progress, n_models=len(prepared), work=total) as models_progress,
+        ExitStack() as finishing,
     ):
         known = {model.name: model.entry.coords.get("base", "") for model in prepared}
         known |= {entry["name"]: entry["coords"].get("base", "") for entry in keeper.stored()}
         bases.warn(known, stacklevel=3)
-        for model in prepared:
+        finishing.callback(engine.release)
+        # Adapters of one base after one another, whatever order the results have.
+        for model in (model for group in by_base(prepared) for _, model in group):
             vocabulary = NO_TOKENS
             if request.words is None:
                 vocabulary = model.tokenizer().vocabulary()
