@@ -237,6 +237,16 @@ class TestMerged:
         assert of_models == [["cpu"], ["cpu", "cuda"], ["cuda"]]
         assert "shard" not in said
 
+    def test_warns_of_models_without_a_base(
+        self, models: dict[str, list[Model]], tmp_path: Path
+    ) -> None:
+        """Each shard has one model, of which alone nothing is to be said."""
+        place = models["reward"][0].location
+        made = shards([Model(place, name=name) for name in "ab"], tmp_path, 2)
+        with pytest.warns(ValueBiasWarning, match="No base is known for 2 of 2 models") as caught:
+            valuebias.merge(made, out=tmp_path / "merged.zarr")
+        assert caught[0].filename == __file__
+
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
     def test_a_kill_leaves_nothing_or_all(
         self, models: dict[str, list[Model]], tmp_path: Path
@@ -517,6 +527,15 @@ def test_a_record_that_nobody_wrote() -> None:
     ):
         with pytest.raises(ValueBiasError, match="does not write"):
             Share.recorded({"shard": wrong})
+
+
+def test_sizes_matter_where_they_change_the_parts() -> None:
+    def share(*costs: int) -> Share:
+        work = tuple(Work(name=f"m{i}", prompts=2, cost=cost) for i, cost in enumerate(costs))
+        return Share(index=1, n=2, n_prompts=5, work=work)
+
+    assert not share(100, 100).difference(share(101, 100))
+    assert "another size ('m0'), and so other parts" in share(100, 100).difference(share(900, 100))
 
 
 @requires_models

@@ -25,6 +25,7 @@ from valuebias._core.zarr_records import MARK, RECORD
 from valuebias.errors import ValueBiasError, few, shown
 from valuebias.io import read
 from valuebias.io.files import unescape_texts
+from valuebias.models import bases
 from valuebias.scoring import store
 from valuebias.scoring.model_scores import ModelScores
 from valuebias.scoring.sharing import Share
@@ -66,6 +67,12 @@ def merge(
         others: other models, prompts, words or settings, other weights, another dtype, another
         number of shards. Or if `out` is there already, or cannot be written.
 
+    Warns
+    -----
+    ValueBiasWarning
+        If the base of some of several models is not known, as :func:`valuebias.score` does; a shard
+        by itself knows of its own models only.
+
     Examples
     --------
     >>> import valuebias
@@ -86,6 +93,8 @@ def merge(
     parts = _of_one_request([_opened(Path(fspath(each))) for each in given])
     _check_models(parts)
     _check_finished(parts)
+    coords = {name: entry["coords"] for part in parts for name, entry in part.models.items()}
+    bases.warn({name: str(said.get("base", "")) for name, said in coords.items()}, stacklevel=2)
     provenance = _provenance(parts)
     if not (restore(target) and _is_merged(target, provenance)):
         probe(target, folder=True)

@@ -133,8 +133,15 @@ class Share:
             return f"other models ({' and '.join(said)})"
         if names != others:
             return "the models in another order"
-        changed = [one.name for one, two in zip(self.work, other.work, strict=True) if one != two]
-        return f"another configuration or another vocabulary of {few(changed)}" if changed else ""
+        pairs = list(zip(self.work, other.work, strict=True))
+        changed = [one.name for one, two in pairs if one.prompts != two.prompts]
+        if changed:
+            return f"blocks of another size of {few(changed)}"
+        # Sizes that differ a little, as by another version of a library, need not change the parts.
+        if self._owners() != other._owners():
+            changed = [one.name for one, two in pairs if one.cost != two.cost]
+            return f"models of another size ({few(changed)}), and so other parts"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
