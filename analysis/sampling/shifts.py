@@ -34,13 +34,13 @@ _NOTHING = 1e-9
 
 @dataclass(frozen=True)
 class Margin:
-    """The missing cells of an entry of a margin: all of some models, prompts and words."""
+    """The missing cells of an entry of a margin: those of some models, prompts and words."""
 
     table: str  # the margin, a field of :class:`.Fields`
     at: tuple[int, ...]  # which entry
     models: Array  # one for those that are among the cells, else zero
     prompts: Array
-    words: Array
+    words: Array  # likewise; on an axis as that weighs them
     scale: float  # the sum of an entry's cells over the entry
 
 
@@ -67,29 +67,46 @@ def sparse(crossing: Crossing, threshold: float = _SPARSE) -> Iterator[tuple[str
 
 def make_shifts(crossing: Crossing) -> Shifts | None:
     """Make the shifts of all sparse margins; nothing where there are none, or too many."""
-    gaps = ~crossing.observed
     found: list[Margin] = []
-    one_model, one_prompt, one_word = (np.eye(n) for n in crossing.shape)
     for table, mask in sparse(crossing):
-        entries = np.argwhere(mask).tolist()
-        if len(found) + len(entries) > _MOST:
+        n = int(mask.sum()) * (1 + len(crossing.axes) if table == "level" else 1)
+        if len(found) + n > _MOST:
             return None
-        for at in entries:
-            if table == "prompt_word":
-                p, w = at
-                sides = [gaps[:, p, w], one_prompt[p], one_word[w]]
-                scale = np.sqrt(crossing.shape[0])
-            elif table == "level":
-                m, p = at
-                sides, scale = [one_model[m], one_prompt[p], gaps[m, p]], 1.0
-            else:
-                f, m, w = at
-                of_framing = crossing.framing == f
-                sides = [one_model[m], gaps[m, :, w] & of_framing, one_word[w]]
-                scale = np.sqrt(of_framing.sum())
-            models, prompts, words = (np.asarray(side, dtype=float) for side in sides)
-            found.append(Margin(table, tuple(at), models, prompts, words, float(scale)))
-    return Shifts(crossing, found) if found else None
+        for at in np.argwhere(mask).tolist():
+            found += _margins(crossing, table, at)
+    shifts = Shifts(crossing, found) if found else None
+    return shifts if shifts is not None and len(shifts) else None
+
+
+def _margins(crossing: Crossing, table: str, at: list[int]) -> list[Margin]:
+    """Make an entry of a margin; of a model and prompt also those on the axes."""
+    n_models, n_prompts, n_words = crossing.shape
+    if table == "prompt_word":
+        p, w = at
+        models = (~crossing.observed[:, p, w]).astype(float)
+        sides = models, _one(n_prompts, p), _one(n_words, w)
+        return [Margin(table, (p, w), *sides, float(np.sqrt(n_models)))]
+    if table == "level":
+        m, p = at
+        row, prompts = _one(n_models, m), _one(n_prompts, p)
+        words = (~crossing.observed[m, p]).astype(float)
+        on_axes = [
+            Margin("axis", (m, p, j), row, prompts, words * axis, 1.0)
+            for j, axis in enumerate(crossing.word_basis.T)
+        ]
+        return [Margin(table, (m, p), row, prompts, words, 1.0), *on_axes]
+    f, m, w = at
+    of_framing = crossing.framing == f
+    prompts = (~crossing.observed[m, :, w] & of_framing).astype(float)
+    sides = _one(n_models, m), prompts, _one(n_words, w)
+    return [Margin(table, (f, m, w), *sides, float(np.sqrt(of_framing.sum())))]
+
+
+def _one(n: int, at: int) -> Array:
+    """Make a vector of zeros but for a one."""
+    out = np.zeros(n)
+    out[at] = 1.0
+    return out
 
 
 class Shifts:
@@ -102,6 +119,8 @@ class Shifts:
         off = words @ words.T - np.outer(words.sum(axis=1), words.sum(axis=1)) / n_words
         apart = _independent((models @ models.T) * (prompts @ prompts.T) * off)
         self.crossing, self.margins = crossing, [margins[k] for k in apart]
+        if not apart:
+            return
         self._models, self._prompts, self._words = _sides(self.margins)
         self._framing = crossing.framing[self._prompts.argmax(axis=1)]
 

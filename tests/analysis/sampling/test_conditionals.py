@@ -177,10 +177,20 @@ def _sums(shifts: Shifts, directions: np.ndarray) -> np.ndarray:
             framing = shifts.crossing.framing == shifts.crossing.framing[inside][0]
             assert shifts.crossing.framing[inside][0] == f
             out.append(directions[:, m, framing, w].sum(axis=1))
+        elif s.table == "axis":
+            m, p, j = s.at
+            out.append(directions[:, m, p] @ shifts.crossing.word_basis[:, j])
         else:
             summed = directions.sum(axis=tuple(a + 1 for a in over[s.table]))
             out.append(summed[(slice(None), *s.at)])
     return np.array(out)
+
+
+def test_of_a_row_without_scores_what_lies_on_the_axes_is_shifted() -> None:
+    crossing = make_problem(missing=[(2, 2, slice(None))]).crossing
+    shifts = make_shifts(crossing)
+    assert shifts is not None
+    assert [one.at for one in shifts.margins] == [(2, 2, j) for j in range(len(crossing.axes))]
 
 
 def test_shifts_are_for_few_margins() -> None:
