@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from valuebias._core.checks import check_installed
 from valuebias._core.foreign import reading
 from valuebias.backends import memory
 from valuebias.backends.base import Source
@@ -89,8 +88,6 @@ def version() -> str:
 
 def merged(model: Any, source: Source, *, own_attention: bool) -> tuple[Any, set[str]]:
     """Merge an adapter into a model; name the weights that it brings along."""
-    said = f"{source.name} is an adapter, and "
-    check_installed("peft", extra="lora", before=said, after=", which merges it")
     from peft import PeftModel
 
     subject = f"{source.name}: the adapter in {str(source.adapter)!r}"

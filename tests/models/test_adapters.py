@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
-pytest.importorskip("peft", reason="peft is not installed")
+HAS_PEFT = importlib.util.find_spec("peft") is not None
+needs_peft = pytest.mark.skipif(not HAS_PEFT, reason="peft is not installed")
 
 TARGETS = ["q_proj", "v_proj", "down_proj"]
 ASKED: Any = {
@@ -82,6 +85,55 @@ def lm(tmp_path: Path) -> Path:
     return tiny_models.tiny("llama", "logprob", tmp_path / "lm")
 
 
+def by_hand(base: Path, folder: Path, **config: Any) -> tuple[Path, dict[str, Any]]:
+    """Write an adapter of one layer without peft; give it, and the base's weights with it added."""
+    from safetensors.numpy import load_file, save_file
+
+    layer = "model.layers.1.self_attn.q_proj"
+    held = load_file(base / "model.safetensors")
+    wide, deep = held[f"{layer}.weight"].shape
+    rng = np.random.default_rng(4)
+    low = rng.normal(size=(3, deep)).astype(np.float32)
+    high = rng.normal(size=(wide, 3)).astype(np.float32)
+    folder.mkdir()
+    named = {f"base_model.model.{layer}.lora_A.weight": low,
+             f"base_model.model.{layer}.lora_B.weight": high}  # fmt: skip
+    save_file(named, folder / "adapter_model.safetensors")
+    about = {"peft_type": "LORA", "base_model_name_or_path": str(base), "r": 3, "lora_alpha": 2,
+             "target_modules": ["q_proj"], "layers_to_transform": [1], **config}  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(about))
+    scale = 2 / np.sqrt(3) if config.get("use_rslora") else 2 / 3
+    held[f"{layer}.weight"] = held[f"{layer}.weight"] + scale * high @ low
+    return folder, held
+
+
+@needs_peft
+@pytest.mark.parametrize("use_rslora", [True, False])
+def test_what_is_added_is_alpha_over_r_b_a(lm: Path, tmp_path: Path, use_rslora: bool) -> None:
+    from safetensors.numpy import save_file
+
+    adapter, held = by_hand(lm, tmp_path / "adapter", use_rslora=use_rslora)
+    added = tmp_path / "added"
+    shutil.copytree(lm, added)
+    weights = {key: np.asarray(value, dtype=np.float32) for key, value in held.items()}
+    save_file(weights, added / "model.safetensors", metadata={"format": "pt"})
+    found, expected = scores(adapter, "logprob"), scores(added, "logprob")
+    np.testing.assert_allclose(found["score"], expected["score"].to_numpy(), atol=1e-5)
+    apart = found["score"].to_numpy() - scores(lm, "logprob")["score"].to_numpy()
+    assert np.abs(apart).max() > 0.01
+
+
+def test_without_peft_it_is_said_what_to_install(
+    lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, _ = by_hand(lm, tmp_path / "adapter")
+    # As Python finds a package that is not there.
+    monkeypatch.setitem(sys.modules, "peft", None)
+    said = r"is an adapter, and peft is not installed, which .* pip install \"valuebias\[lora\]\""
+    with pytest.raises(ValueBiasError, match=said):
+        scores([lm, adapter], "logprob")
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "rslora": {"use_rslora": True},
@@ -93,6 +145,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+@needs_peft
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("kind", ["logprob", "reward"])
 def test_scores_are_those_of_the_merged_model(
@@ -122,6 +175,7 @@ def gpt2(folder: Path) -> Path:
     return folder
 
 
+@needs_peft
 @pytest.mark.parametrize("architecture", ["qwen2", "gpt2"])
 def test_biases_and_turned_matrices(tmp_path: Path, architecture: str) -> None:
     turned = architecture == "gpt2"
@@ -140,6 +194,7 @@ def test_biases_and_turned_matrices(tmp_path: Path, architecture: str) -> None:
     np.testing.assert_array_equal(both[1], scores(base, "logprob")["score"].to_numpy()[0])
 
 
+@needs_peft
 def test_an_adapter_of_a_reward_model_keeps_its_head(tmp_path: Path) -> None:
     base = tiny_models.tiny("llama", "reward", tmp_path / "rm")
     adapter = adapt(base, tmp_path / "adapter", "reward", task_type=None)
@@ -148,6 +203,7 @@ def test_an_adapter_of_a_reward_model_keeps_its_head(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["score"], scores(merged, "reward")["score"], atol=1e-5)
 
 
+@needs_peft
 @pytest.mark.parametrize("kind", ["logprob", "reward"])
 def test_checkpoints_of_one_base_load_it_once(
     lm: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -176,6 +232,7 @@ def test_checkpoints_of_one_base_load_it_once(
     np.testing.assert_array_equal(together["score"], np.stack(alone))
 
 
+@needs_peft
 def test_what_is_kept_between_adapters_is_let_go(lm: Path, tmp_path: Path) -> None:
     from valuebias.backends.torch_backend import TorchBackend
 
@@ -186,6 +243,7 @@ def test_what_is_kept_between_adapters_is_let_go(lm: Path, tmp_path: Path) -> No
     assert backend._bases._base is None
 
 
+@needs_peft
 def test_a_store_refuses_another_adapter(lm: Path, tmp_path: Path) -> None:
     one = adapt(lm, tmp_path / "one", "logprob", seed=1)
     two = adapt(lm, tmp_path / "two", "logprob", seed=2)
@@ -205,6 +263,7 @@ def test_a_store_refuses_another_adapter(lm: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again["score"], found["score"])
 
 
+@needs_peft
 def test_a_table_names_adapters(lm: Path, tmp_path: Path) -> None:
     for i in range(2):
         adapt(lm, tmp_path / f"step-{i}", "logprob", seed=i)
@@ -221,6 +280,7 @@ def test_a_table_names_adapters(lm: Path, tmp_path: Path) -> None:
     )
 
 
+@needs_peft
 def test_the_base_of_a_base(lm: Path, tmp_path: Path) -> None:
     (lm / "README.md").write_text("---\nbase_model: org/pretrained\n---\n")
     adapter = adapt(lm, tmp_path / "adapter", "logprob")
@@ -235,6 +295,7 @@ def publish(adapter: Path, base: str) -> None:
     path.write_text(json.dumps(named))
 
 
+@needs_peft
 def test_adapters_on_the_hub(lm: Path, tmp_path: Path) -> None:
     root = tmp_path / "hub"
     shutil.copytree(lm, root / "org" / "lm")
@@ -333,6 +394,7 @@ def more(base: Path, adapter: Path) -> None:
     save_file(held | spare, path)
 
 
+@needs_peft
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -369,6 +431,7 @@ def test_an_adapter_that_cannot_be_used_is_refused(
         scores(adapter, "logprob")
 
 
+@needs_peft
 def test_other_misfits(lm: Path, tmp_path: Path) -> None:
     adapter = adapt(lm, tmp_path / "adapter", "logprob")
     with pytest.raises(ValueBiasError, match=r"have no classification head"):
@@ -393,6 +456,7 @@ def test_other_misfits(lm: Path, tmp_path: Path) -> None:
         Model("org/lm", adapter_revision="v1")
 
 
+@needs_peft
 def test_from_the_command_line(lm: Path, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from valuebias._core.checks import check_installed
 from valuebias._core.foreign import read_json
 from valuebias.errors import ValueBiasError, few, shown
 from valuebias.models import weights
@@ -24,6 +25,7 @@ __all__ = [
     "Adapter",
     "base_of",
     "check_fits",
+    "check_peft",
     "check_plain",
     "is_adapter",
     "read_adapter",
@@ -181,6 +183,12 @@ def check_plain(adapter: Adapter, config: Any, *, base: str) -> None:
             f"The adapter {adapter.name!r} is to be merged into {base!r}, whose weights are "
             f"quantised ({shown(method)}): merged into those, it would give other numbers. {_PLAIN}"
         )
+
+
+def check_peft(name: str) -> None:
+    """Refuse to go on without what merges adapters, before any other model is scored."""
+    said = f"The model {name!r} is an adapter, and "
+    check_installed("peft", extra="lora", before=said, after=", which merges it into its base")
 
 
 def shapes_of(adapter: Adapter) -> dict[str, tuple[int, ...]]:

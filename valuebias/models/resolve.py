@@ -116,6 +116,7 @@ def resolve(
             code = code_files(checkpoint.folder, files)
             sha256 = hashlib.sha256(f"{sha256} {json.dumps(code)}".encode()).hexdigest()
         if adapter is not None:
+            adapters.check_peft(model.name)
             fetch_adapter(adapter.checkpoint, name=model.name, download=download)
             own = adapters.shapes_of(adapter)
             adapters.check_fits(adapter, own, shapes, base=_place(checkpoint))
