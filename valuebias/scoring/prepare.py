@@ -49,6 +49,7 @@ class PreparedModel:
     resolved: Resolved  # where its files are, and what its configuration says
     entry: Entry  # what a store says of it
     tokenizers: Tokenizers = field(repr=False)
+    reference: str = ""  # of a policy: the name of the model that it is scored against
 
     @property
     def name(self) -> str:
@@ -80,7 +81,7 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
     tokenizers = Tokenizers()
     prepared = []
     for specified in request.models:
-        resolved = resolve(specified, kind=request.kind, with_weights=engine.weights_here)
+        resolved = resolve(specified, kind=request.measured, with_weights=engine.weights_here)
         tokenizer = tokenizers.of(resolved)
         served = engine.served(resolved.source)
         if served is not None:
@@ -129,7 +130,7 @@ def _n_tokens(request: ScoringRequest, tokenizer: Tokenizer) -> tuple[int, ...] 
     if request.words is None:
         return None
     prompt = str(request.prompts.table["text"].iloc[0])
-    if request.kind == "logprob":
+    if request.measured == "logprob":
         sequences, first = tokenizer.targets(prompt, request.words)
         return tuple(len(ids) - int(n) for ids, n in zip(sequences, first, strict=True))
     return tuple(tokenizer.n_tokens(prompt, request.words))
@@ -139,7 +140,7 @@ def _prefix(request: ScoringRequest, tokenizer: Tokenizer) -> str | None:
     """Describe where words begin, unless that is at the end of a generation prompt."""
     # For rewards, too: a template that loses text must be refused before any work is done.
     before = tokenizer.prefix(str(request.prompts.table["text"].iloc[0]))
-    return before.how if request.kind == "logprob" and before.remarkable else None
+    return before.how if request.measured == "logprob" and before.remarkable else None
 
 
 def _with_last_bases(prepared: Sequence[PreparedModel]) -> list[PreparedModel]:
