@@ -174,6 +174,43 @@ def test_each_reference_is_scored_once_and_the_run_resumed(folder: Path, tmp_pat
     assert len(engine.loads) == 5
 
 
+class Stopping(TorchBackend):
+    """The torch backend; it is interrupted when it computes a model's second block."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.stopped = name
+
+    def load(self, source: Source) -> LoadedModel:
+        model = super().load(source)
+        if source.name == self.stopped:
+            forward, calls = model.forward, iter([False])
+
+            def interrupted(pack: Any) -> Any:
+                if next(calls, True):
+                    raise KeyboardInterrupt
+                return forward(pack)
+
+            model.forward = interrupted  # type: ignore[method-assign]
+        return model
+
+
+@pytest.mark.parametrize("name", ["sft", "one"])
+def test_an_interrupted_run_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # Blocks of one prompt.
+    monkeypatch.setattr("valuebias.scoring.request._PAIRS", len(WORDS))
+    store = tmp_path / "scores.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        score(policies(folder, "one"), store=store, backend=Stopping(name))
+    engine = Counting()
+    found = score(policies(folder, "one"), store=store, backend=engine)
+    # A finished reference is not loaded again.
+    assert engine.loads == (["sft", "one"] if name == "sft" else ["one"])
+    np.testing.assert_array_equal(found["score"], score(policies(folder, "one"))["score"])
+
+
 def test_what_the_results_say(folder: Path) -> None:
     ds = score(policies(folder))
     assert ds["reference"].to_numpy().tolist() == list(REFERENCES.values())
