@@ -66,6 +66,12 @@ ELSEWHERE = {
     ("backends/heads.py", "head.float()"): (
         "tests/backends/test_heads.py::test_modules_of_the_users"
     ),
+    ("valuebias/scoring/request.py", "Model(..., reference='org/model')"): (
+        "tests/scoring/test_policies.py::test_without_a_reference"
+    ),
+    ("valuebias/scoring/request.py", "valuebias.implicit(..., method='log_ratio')"): (
+        "tests/scoring/test_policies.py::test_vocabularies_have_a_way_of_their_own"
+    ),
     ("valuebias/_core/frames.py", "table.collect()"): (
         "tests/schema/test_shapes_of_others.py::test_rows_that_are_not_there_yet_are_asked_for"
     ),

@@ -46,6 +46,11 @@ MODELS = {
     "lm-b": ("llama", "logprob"),
     "base-a": ("gemma2", "logprob"),
     "base-b": ("llama", "logprob"),
+    "policy-a": ("llama", "logprob"),
+    "policy-b": ("llama", "logprob"),
+    "policy-c": ("qwen2", "logprob"),
+    "sft-a": ("llama", "logprob"),
+    "sft-c": ("qwen2", "logprob"),
 }
 
 
@@ -56,7 +61,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip(str(tiny_models.missing()))
     for name, (architecture, kind) in MODELS.items():
         tokens = 1000 if name.startswith("lm-") else 320
-        tiny_models.tiny(architecture, kind, tmp_path / "models" / name, tokens=tokens)
+        at = tmp_path / "models" / name
+        seed = int(name.startswith("policy")) + int(name == "policy-b")
+        tiny_models.tiny(architecture, kind, at, tokens=tokens, seed=seed)
     for guide in (
         "score-a-model.md", "implicit-rewards.md", "train-reward-models.md", "ten-values.md",
     ):  # fmt: skip
@@ -95,6 +102,7 @@ def test_swapping_backends_as_the_guide_shows_it(folder: Path) -> None:
 
 def test_implicit_rewards_as_the_guide_shows_it(folder: Path) -> None:
     names = run("implicit-rewards.md")
+    assert names["policies"]["reference"].to_numpy().tolist() == ["sft-a", "sft-a", "sft-c"]
     assert names["rewards"].attrs["kind"] == "implicit"
     assert names["rewards"]["family"].to_numpy().tolist() == ["Gemma over Llama"]
     assert names["own"].sizes == names["rewards"].sizes

@@ -46,6 +46,23 @@ def test_score_a_vocabulary(run: Run, reward: Path) -> None:
 
 
 @requires_torch
+def test_score_policies(run: Run, tmp_path: Path) -> None:
+    for seed, name in enumerate(("sft", "policy")):
+        tiny_models.tiny("llama", "logprob", tmp_path / name, seed=seed)
+    Path("policies.yaml").write_text("policy: {reference: sft, beta: 0.1}\n", encoding="utf-8")
+    asked = ("policies.yaml", "--prompts", "prompts.yaml", "--lexicon", "words.csv")
+    done = run("score", *asked, "--kind", "implicit", "--store", "p.zarr")
+    assert done.exit_code == 0, done.output
+    ds = valuebias.read("p.zarr")
+    assert ds.attrs["kind"] == "implicit"
+    assert (ds["reference"].item(), ds["beta"].item()) == ("sft", 0.1)
+    assert "sft (reference)" in run("plan", *asked, "--kind", "implicit").stdout
+    refused = run("score", *asked, "--store", "r.zarr")
+    assert refused.exit_code == 1
+    assert "--kind implicit" in " ".join(refused.stderr.split())
+
+
+@requires_torch
 def test_plan(run: Run, reward: Path) -> None:
     done = run("plan", *ASKED, "--batch-tokens", "100")
     assert done.exit_code == 0, done.output

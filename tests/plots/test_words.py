@@ -64,6 +64,15 @@ def test_pairs_of_two_families_are_coloured_by_their_numerator(pairs: xr.Dataset
     assert len(labels) == 4
 
 
+def test_policies_are_models_and_no_pairs(pairs: xr.Dataset) -> None:
+    policies = pairs.drop_vars(["numerator", "denominator"])
+    policies = policies.assign_coords(reference=("model", ["sft"] * pairs.sizes["model"]))
+    figure = valuebias.plots.plot_chosen_words(policies)
+    assert figure.axes[0].get_xlabel() == "implicit reward (nat)"
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[-1] == "mean over 6 models"
+
+
 def test_other_scores_are_normal_scores(simulated: xr.Dataset) -> None:
     word = "agency_0003"
     figure = valuebias.plots.plot_chosen_words(simulated, word, framing="negative")

@@ -277,7 +277,7 @@ class TestBadInput:
         ("options", "message"),
         [
             ({"kind": "logprobs"}, "Did you mean 'logprob'"),
-            ({"kind": "implicit"}, "kind is 'implicit'"),
+            ({"kind": "implicit"}, "has no reference"),
             ({"pooling": "max"}, "Known: 'sum', 'mean'"),
             ({"tokens_as": "id"}, "Did you mean 'ids'"),
             ({"batch_tokens": 0}, "batch_tokens is 0"),

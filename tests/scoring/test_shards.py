@@ -570,3 +570,15 @@ def test_shares_are_disjoint_and_alike(costs: Sequence[int], n: int) -> None:
     largest = 18 * max(costs)
     assert max(loads) <= sum(loads) / n + largest
     assert min(loads) >= sum(loads) / n - largest
+
+
+def test_policies_are_not_divided(tmp_path: Path) -> None:
+    policy = valuebias.Model("org/policy", reference="org/base")
+    for call in (valuebias.score, valuebias.plan):
+        with pytest.raises(ValueBiasError, match=r"Found shard= for policies.*without shard="):
+            call(
+                policy,
+                kind="implicit",
+                shard=(1, 2),
+                **({"store": tmp_path / "s.zarr"} if call is valuebias.score else {}),
+            )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["backends", "merge", "plan", "score"]
 
-Kind = Literal["reward", "logprob"]
+Kind = Literal["reward", "logprob", "implicit"]
 Models = Annotated[
     list[str],
     typer.Argument(
@@ -40,7 +40,13 @@ Lexicon = Annotated[
         autocompletion=lexicon_names,
     ),
 ]
-KindOption = Annotated[Kind, typer.Option(help="Rewards, or log-probs of language models.")]
+KindOption = Annotated[
+    Kind,
+    typer.Option(
+        help="Rewards; log-probs of language models; or implicit rewards of policies, each against "
+        "the 'reference' that the table of models gives it."
+    ),
+]
 Backend = Annotated[
     str, typer.Option(help="The backend that runs the models; see [bold]valuebias backends[/bold].")
 ]

@@ -116,6 +116,13 @@ class Model:
     trust_remote_code : bool
         Let code that comes with the model run. For a hub id this needs a pinned `revision`; in a
         file it needs the reader's permission, see :func:`valuebias.read_models`.
+    reference : str or Model, optional
+        Of a policy that was trained by DPO, IPO or the like: the model that it was held to, which
+        ``kind="implicit"`` scores it against. A location, where ``"org/model@commit"`` pins a hub
+        id; or a model of its own (in a table, a mapping of its fields). Its template, prefix, dtype
+        and tokenizer are the policy's where it leaves them at their defaults.
+    beta : float, default 1
+        What the log-ratio of the two is multiplied by: DPO's β, a number above 0.
     source, tuning : str, optional
         For models trained in an experiment: what data they were trained on, and how.
     n_pairs, seed, step : int, optional
@@ -152,6 +159,8 @@ class Model:
     prefix: str = "conversation"
     tokenizer: str | None = None
     trust_remote_code: bool = False
+    reference: str | Model | None = None
+    beta: float = 1.0
     source: str | None = None
     n_pairs: int | None = None
     seed: int | None = None
@@ -193,6 +202,7 @@ class Model:
                 "location, its revision as revision=."
             )
         check_template(self.template, self.name)
+        self._check_reference()
 
     def coords(self) -> dict[str, str | float | int]:
         """Return what the results say of this model: the coords on ``model`` that are known.
@@ -214,6 +224,35 @@ class Model:
             return _name_of(self.location)
         at = "" if self.adapter_revision is None else f"@{self.adapter_revision}"
         return f"{_name_of(self.adapter)}{at}"
+
+    def _check_reference(self) -> None:
+        reference: Any = self.reference
+        beta: Any = self.beta
+        if isinstance(reference, os.PathLike):
+            reference = os.fspath(reference)
+            object.__setattr__(self, "reference", reference)
+        text = isinstance(reference, str) and bool(reference.strip())
+        if reference is not None and not (text or isinstance(reference, Model)):
+            raise ValueBiasError(
+                f"The model {self.name!r} has reference={shown(reference)}; expected the location "
+                "of the model that it was held to in training, or a Model."
+            )
+        if isinstance(reference, Model) and reference.reference is not None:
+            raise ValueBiasError(
+                f"The reference of {self.name!r}, {reference.name!r}, has a reference itself, "
+                "which would not be used. Leave that out."
+            )
+        is_number = isinstance(beta, int | float) and not isinstance(beta, bool)
+        if not is_number or not 0 < beta < math.inf:
+            raise ValueBiasError(
+                f"The model {self.name!r} has beta={shown(beta)}; expected a number above 0, such "
+                "as 0.1."
+            )
+        if beta != 1 and reference is None:
+            raise ValueBiasError(
+                f"The model {self.name!r} has beta={beta!r} and no reference, so that there is no "
+                "log-ratio to multiply. Give reference=, or leave beta out."
+            )
 
     def _check_choice(self, field: str, known: Sequence[str]) -> None:
         value = getattr(self, field)
@@ -377,7 +416,8 @@ def _from_text(text: str, trusted: bool) -> Iterable[Model]:
 
 def check_no_code(models: Iterable[Model], path: Path) -> None:
     """Refuse a file that asks for code to run: its reader may not be its author."""
-    wanting = [model.name for model in models if model.trust_remote_code]
+    both = [one for model in models for one in (model, model.reference) if isinstance(one, Model)]
+    wanting = [model.name for model in both if model.trust_remote_code]
     if wanting:
         said = (
             f"{os.fspath(path)!r} asks that the code which comes with {few(wanting)} be run "
@@ -461,7 +501,7 @@ def _value(field: str, value: Any) -> Any:
     """Read a number or a bool from text: YAML takes 8e9 for text, and CSV has only text."""
     value = value.item() if hasattr(value, "item") else value
     try:
-        if field == "n_params" and isinstance(value, str):
+        if field in ("n_params", "beta") and isinstance(value, str):
             return float(value)
         if field in ("n_pairs", "seed", "step") and isinstance(value, str | float):
             number = float(value)
@@ -471,6 +511,8 @@ def _value(field: str, value: Any) -> Any:
     if field == "label" and isinstance(value, str | float):
         text = str(value).removesuffix(".0")
         return int(text) if text.isdecimal() else value
+    if field == "reference" and isinstance(value, Mapping):
+        return _from(value)
     if field == "trust_remote_code" and isinstance(value, str):
         return _YES_NO.get(value.lower(), value)
     return value
@@ -478,10 +520,14 @@ def _value(field: str, value: Any) -> Any:
 
 def _beside(model: Model, folder: Path) -> Model:
     """Take a path in a table relative to the table's folder, where something lies there."""
-    changed = {}
-    for field in ("location", "adapter", "tokenizer"):
+    changed: dict[str, Any] = {}
+    for field in ("location", "adapter", "tokenizer", "reference"):
         value = getattr(model, field)
-        if value is not None and not Path(value).is_absolute() and os.path.exists(folder / value):
+        if isinstance(value, Model):
+            changed[field] = _beside(value, folder)
+            continue
+        relative = value is not None and not Path(value).is_absolute()
+        if relative and os.path.exists(folder / value):
             changed[field] = os.fspath(folder / value)
     return replace(model, **changed)
 

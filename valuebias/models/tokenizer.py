@@ -191,16 +191,17 @@ class Tokenizer:
         return self._start_of(first, "as the template writes" if in_text else self._first.how)
 
     def _start_of(self, first: Sequence[int], how: str) -> Start:
-        end = " ".join(self._names(self._last.ids))
+        end = " ".join(self.names(self._last.ids))
         return Start(
-            self._names(first),
+            self.names(first),
             how,
             self._loaded.changed,
             self._loaded.stilled,
             f"{end}, {self._last.how}" if end else "",
         )
 
-    def _names(self, ids: Sequence[int]) -> tuple[str, ...]:
+    def names(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """Write tokens as the vocabulary has them, each with its id."""
         names = self._hf_tokenizer.convert_ids_to_tokens(list(ids))
         return tuple(f"{name!r} ({i})" for name, i in zip(names, ids, strict=True))
 

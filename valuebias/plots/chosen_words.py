@@ -292,7 +292,7 @@ def _word_scores(rewards: xr.Dataset, framings: tuple[str, ...]) -> _WordScores:
         groups=_groups(rewards),
         member=member_table(rewards).to_numpy(dtype=bool),
         names=tuple(str(name) for name in rewards["category"].to_numpy()),
-        unit="pair" if kind == "implicit" else "model",
+        unit=_unit(rewards),
         label=label,
     )
 
@@ -320,9 +320,15 @@ def _default_words(scores: _WordScores, *, n: int) -> dict[str, str | None]:
     return chosen
 
 
+def _unit(rewards: xr.Dataset) -> str:
+    """Name what one model of the dataset is: policies have a reference, base models are paired."""
+    paired = rewards.attrs["kind"] == "implicit" and "reference" not in rewards.coords
+    return "pair" if paired else "model"
+
+
 def _groups(rewards: xr.Dataset) -> tuple[str, ...]:
     """Name the colour of each model: its family, or for pairs of two families its numerator."""
-    everything = "a pair" if rewards.attrs["kind"] == "implicit" else "a model"
+    everything = f"a {_unit(rewards)}"
     for coord in ("family", "numerator"):
         if coord in rewards.coords:
             names = [str(name) for name in rewards[coord].to_numpy()]

@@ -54,7 +54,7 @@ class Conversations:
         texts = self._texts[block.prompts]
         words = self._request.words
         if words is None:
-            if self._request.kind == "logprob":
+            if self._request.measured == "logprob":
                 return Batch(block, self._tokenizer.prefixes(texts))
             return self._tokens(block)
         if self._request.kind == "reward":

@@ -26,6 +26,7 @@ from valuebias.scoring import store
 from valuebias.scoring.compute import Batch
 from valuebias.scoring.model_scores import ModelScores
 from valuebias.scoring.prepare import PreparedModel
+from valuebias.scoring.references import Against, no_change
 from valuebias.scoring.request import Block, ScoringRequest, block_shape, blocks
 from valuebias.scoring.store import Entry
 from valuebias.scoring.vocabulary import read_vocabulary
@@ -177,9 +178,11 @@ class BlockWriter:
         model: PreparedModel,
         model_scores: ModelScores | Held,
         vocabulary: pd.DataFrame,
+        against: Against | None = None,
     ) -> None:
         self._request = request
         self._model = model
+        self._against = against
         self._model_scores = model_scores
         self._tokens: Integers = vocabulary["token_id"].to_numpy(dtype=np.int64)
         self._answers = (
@@ -207,6 +210,14 @@ class BlockWriter:
             wrong = ~(np.isfinite(values) | ~own_tokens).all(axis=1)
             self._check(block, np.where(wrong, np.nan, 0).reshape(shape))
             values = np.minimum(values, 0)
+            if self._against is not None:
+                ratios = self._against.ratios(block, values)
+                # Not kept, because scores of a store that are all alike cannot be read.
+                if block.pairs > 1 and not np.nan_to_num(ratios).any():
+                    raise no_change(self._model.name)
+                rewards = pooled(ratios, self._request.pooling).reshape(shape)
+                self._model_scores.keep(block, rewards)
+                return
             scores = pooled(values, self._request.pooling).reshape(shape)
             self._model_scores.keep(block, scores, values.reshape(*shape, -1))
         else:

@@ -20,8 +20,9 @@ from valuebias.backends.registry import get_backend
 from valuebias.models.adapters import CONFIG
 from valuebias.models.bases import nothing_known
 from valuebias.models.config import ModelConfig
+from valuebias.models.references import reference_of, references_of
 from valuebias.models.resolve import Resolved, resolve
-from valuebias.models.spec import path_of
+from valuebias.models.spec import Model, path_of
 from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, pack
 from valuebias.scoring.prepare import reading_of, shared
@@ -182,8 +183,8 @@ def plan(
         What :func:`valuebias.prompts` takes.
     lexicon : str, path, Lexicon, DataFrame, mapping or sequence of str, optional
         As in :func:`valuebias.score`; ``"vocabulary"`` for every token.
-    kind : {"reward", "logprob"}
-        What is to be measured.
+    kind : {"reward", "logprob", "implicit"}
+        What is to be measured; of policies the table has a row for each reference, too.
     backend : str, type of Backend or Backend
         What is to run the models.
     shard : pair of int, optional
@@ -240,11 +241,16 @@ def plan(
     efficiency = _EFFICIENCY.get(device.partition(":")[0], 0.5)
     speeds: dict[str, float] = {}
     rows, bases, lines = {}, {}, []
-    for model in request.models:
-        if share is not None and not share.rows(model.name):
+    for name, model in _to_run(request).items():
+        if share is not None and not share.rows(name):
             continue
-        resolved = resolve(model, kind=request.kind, with_weights=False, adapted=engine.adapters)
-        bases[model.name] = resolved.model.base or ""
+        resolved = resolve(
+            model, kind=request.measured, with_weights=False, adapted=engine.adapters
+        )
+        if name == model.name:
+            # A policy without a stated base was trained from its reference.
+            of_policy = reference_of(model).name if request.kind == "implicit" else ""
+            bases[name] = resolved.model.base or of_policy
         tokenizer = Tokenizer(resolved)
         prompt = str(request.prompts.table["text"].iloc[0])
         before = tokenizer.prefix(prompt)
@@ -252,7 +258,7 @@ def plan(
             str(tokenizer.start(prompt)),
             f"the last token before the answer is {before.token!r}, {before.how}.",
         ]
-        if model.family is None:
+        if model.family is None and name == model.name:
             said.insert(0, _GUESSED.format(resolved.model.family, resolved.model_config.model_type))
         if request.kind == "reward":
             said.append(f"the reward is read {reading_of(request, tokenizer)}.")
@@ -260,13 +266,13 @@ def plan(
             said.append(_MERGED.format(_place(resolved)))
         elif resolved.source.file is None and (resolved.source.folder / CONFIG).is_file():
             said.append(_BESIDE)
-        lines += [f"{model.name!r}: {line}" for line in said]
+        lines += [f"{name!r}: {line}" for line in said]
         packs = tokens or _BATCH_TOKENS
-        counts = _count(request, model.name, engine, tokenizer, resolved.model_config, packs)
+        counts = _count(request, name, engine, tokenizer, resolved.model_config, packs)
         if model.dtype not in speeds:
             speeds[model.dtype] = matmul_speed(device, model.dtype)
         reached = speeds[model.dtype] * efficiency
-        rows[model.name] = counts | {"seconds": counts["flop"] / reached}
+        rows[name] = counts | {"seconds": counts["flop"] / reached}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(_COLUMNS))
     whole = ("pairs", "packs", "tokens", "unpacked")
     table = table.astype(dict.fromkeys(whole, np.int64)).rename_axis(_MODEL)
@@ -304,6 +310,15 @@ def _place(resolved: Resolved) -> str:
     if resolved.adapter is not None and resolved.model.adapter is None:
         location = str(resolved.adapter.config["base_model_name_or_path"])
     return resolved.source.folder.name if os.path.exists(path_of(location)) else location
+
+
+def _to_run(request: ScoringRequest) -> dict[str, Model]:
+    """Give the models that run, by what the plan calls them: of policies the references, too."""
+    models = {model.name: model for model in request.models}
+    if request.kind == "implicit":
+        references = references_of(request.models).values()
+        models |= {f"{model.name} (reference)": model for model in references}
+    return models
 
 
 def _option(engine: Backend, name: str) -> Any:
@@ -355,7 +370,7 @@ def _count(
         packs = [packed.pack for packed in pack(batch, batch_tokens)]
         work = [_work(each, engine) for each in packs]
         tokens, pairs = sum(n for n, _ in work), sum(n for _, n in work)
-        rows = sum(len(each.gather) for each in packs) if request.kind == "logprob" else 0
+        rows = sum(len(each.gather) for each in packs) if request.measured == "logprob" else 0
         flop = model_config.flop_per_token * tokens + model_config.attention_flop(pairs)
         counts = {
             "pairs": block.pairs,
@@ -384,7 +399,7 @@ def _unpacked(batch: Batch, request: ScoringRequest) -> int:
     n = len(batch.sequences)
     repeats = 1.0 if batch.source is None else len(batch.source) / max(1, n)
     # Of a word's last token nothing is read.
-    unread = n if request.kind == "logprob" and batch.first is not None else 0
+    unread = n if request.measured == "logprob" and batch.first is not None else 0
     return int((length - unread) * repeats)
 
 

@@ -50,6 +50,7 @@ class PreparedModel:
     resolved: Resolved  # where its files are, and what its configuration says
     entry: Entry  # what a store says of it
     tokenizers: Tokenizers = field(repr=False)
+    reference: str = ""  # of a policy: the name of the model that it is scored against
 
     @property
     def name(self) -> str:
@@ -91,7 +92,7 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
             continue
         resolved = resolve(
             specified,
-            kind=request.kind,
+            kind=request.measured,
             with_weights=engine.weights_here,
             adapted=engine.adapters,
         )
@@ -125,7 +126,7 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
     # Of the others as well, because a base may be followed through them.
     models = [
         found.get(model.name)
-        or resolve(model, kind=request.kind, with_weights=False, adapted=engine.adapters).model
+        or resolve(model, kind=request.measured, with_weights=False, adapted=engine.adapters).model
         for model in request.models
     ]
     return _sharing(_with_last_bases(prepared, models))
@@ -133,10 +134,18 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
 
 def shared(request: ScoringRequest, engine: Backend, index: int, n: int) -> ScoringRequest:
     """Give one shard's part of a request. Configurations and tokenizers are read, no weights."""
+    if request.kind == "implicit":
+        raise ValueBiasError(
+            "Found shard= for policies, whose references are scored once for all of them; "
+            "expected kind='reward' or 'logprob'. Score the policies without shard=; a store "
+            "goes on where it stopped."
+        )
     n_prompts = len(request.prompts)
     work = []
     for model in request.models:
-        resolved = resolve(model, kind=request.kind, with_weights=False, adapted=engine.adapters)
+        resolved = resolve(
+            model, kind=request.measured, with_weights=False, adapted=engine.adapters
+        )
         words = 1 if request.words is None else len(request.words)
         if request.words is None and request.rows:
             each = block_shape(request, len(Tokenizer(resolved).vocabulary()))[0]
@@ -199,7 +208,7 @@ def _n_tokens(request: ScoringRequest, tokenizer: Tokenizer) -> tuple[int, ...] 
     if request.words is None:
         return None
     prompt = str(request.prompts.table["text"].iloc[0])
-    if request.kind == "logprob":
+    if request.measured == "logprob":
         sequences, first = tokenizer.targets(prompt, request.words)
         return tuple(len(ids) - int(n) for ids, n in zip(sequences, first, strict=True))
     return tuple(tokenizer.n_tokens(prompt, request.words))
@@ -209,7 +218,7 @@ def _prefix(request: ScoringRequest, tokenizer: Tokenizer) -> str | None:
     """Describe where words begin, unless that is at the end of a generation prompt."""
     # For rewards, too: a template that loses text must be refused before any work is done.
     before = tokenizer.prefix(str(request.prompts.table["text"].iloc[0]))
-    return before.how if request.kind == "logprob" and before.remarkable else None
+    return before.how if request.measured == "logprob" and before.remarkable else None
 
 
 def _with_last_bases(

@@ -34,7 +34,8 @@ _PAIRS = 4096
 # Log-probs of a vocabulary cost one token per prompt, but each pair is a number in memory.
 _ROW_VALUES = 2**22
 
-Kind = Literal["reward", "logprob"]
+Kind = Literal["reward", "logprob", "implicit"]
+Measured = Literal["reward", "logprob"]
 Words = str | PathLike[str] | Lexicon | pd.DataFrame | Mapping[str, Sequence[str]] | Sequence[str]
 
 
@@ -54,9 +55,14 @@ class ScoringRequest:
     share: Share | None = None  # which part of it is to be computed; None = all
 
     @property
+    def measured(self) -> Measured:
+        """What an engine computes: implicit rewards are made of log-probs."""
+        return "reward" if self.kind == "reward" else "logprob"
+
+    @property
     def rows(self) -> bool:
         """Whether a single forward pass gives the scores of the whole vocabulary."""
-        return self.words is None and self.kind == "logprob"
+        return self.words is None and self.measured == "logprob"
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that all scores in one store must share, in JSON's types."""
@@ -73,7 +79,9 @@ class ScoringRequest:
             "kind": self.kind,
             "prompts": _digest([list(table.index), list(table), table.astype(str).values.tolist()]),
             "lexicon": answers,
-            "pooling": self.pooling if self.kind == "logprob" and self.words is not None else None,
+            "pooling": self.pooling
+            if self.measured == "logprob" and self.words is not None
+            else None,
             "tokens_as": (self.tokens_as if self.kind == "reward" and self.words is None else None),
         }
 
@@ -109,9 +117,8 @@ def make_request(
     batch_tokens: int | None = None,
 ) -> ScoringRequest:
     """Read what the user gave; see :func:`valuebias.score` for what that may be."""
-    measured = [name for name in KINDS if name != "implicit"]
     for name, value, known in (
-        ("kind", kind, measured),
+        ("kind", kind, tuple(KINDS)),
         ("pooling", pooling, ("sum", "mean")),
         ("tokens_as", tokens_as, ("text", "ids")),
     ):
@@ -120,8 +127,10 @@ def make_request(
     if batch_tokens is not None:
         expected = "a number of tokens, such as 512"
         check_number(batch_tokens, "batch_tokens", expected, least=1, kinds=WHOLE)
+    specified = read_models(models, trust_remote_code=trust_remote_code)
+    _check_references(specified, kind, vocabulary=words is None)
     return ScoringRequest(
-        models=read_models(models, trust_remote_code=trust_remote_code),
+        models=specified,
         prompts=as_prompts(prompts),
         lexicon=chosen,
         words=words,
@@ -129,6 +138,29 @@ def make_request(
         pooling=pooling,
         tokens_as=tokens_as,
     )
+
+
+def _check_references(models: Sequence[Model], kind: str, *, vocabulary: bool) -> None:
+    """Refuse policies without a reference, and reward models with one."""
+    for model in models:
+        if kind == "implicit" and model.reference is None:
+            raise ValueBiasError(
+                f"The model {model.name!r} has no reference to score it against. Give the model "
+                "that it was held to in training: in a column 'reference' of the models table, or "
+                "as Model(..., reference='org/model'). Log-probs, kind='logprob', need none."
+            )
+        if kind == "reward" and model.reference is not None:
+            raise ValueBiasError(
+                f"The model {model.name!r} has a reference, so that it is a policy, whose reward "
+                "is implicit in two models' log-probs: give kind='implicit'. If it is a reward "
+                "model, leave the reference out."
+            )
+    if kind == "implicit" and vocabulary:
+        raise ValueBiasError(
+            "Implicit rewards are scored for words, and the lexicon is 'vocabulary'. Give words; "
+            "or score policies and references with kind='logprob' and read them in pairs: "
+            "valuebias.implicit(..., method='log_ratio')."
+        )
 
 
 def block_shape(request: ScoringRequest, n_responses: int) -> tuple[int, int]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypedDict, overload
 
 import xarray as xr
 
@@ -22,15 +22,31 @@ from valuebias.backends.base import Backend
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError
 from valuebias.models import bases
+from valuebias.models.references import references_of
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, Runner, loaded
 from valuebias.scoring.keeping import BlockWriter, InMemory, OnDisk
 from valuebias.scoring.prepare import PreparedModel, by_base, prepare, shared
+from valuebias.scoring.references import (
+    Against,
+    check_not_its_own,
+    check_same_ids,
+    reference_request,
+    with_reference,
+)
 from valuebias.scoring.request import Block, Kind, ScoringRequest, Words, make_request
 from valuebias.scoring.sharing import ScoringShard, check_shard
 
 __all__ = ["ScoringProgress", "score", "scoring_progress"]
 
 Store = str | PathLike[str]
+
+
+class _How(TypedDict):
+    """How a run is done, which no score depends on."""
+
+    batch_tokens: int | None
+    progress: bool
+
 
 # The fields of a store's provenance on which scores may depend.
 _PACKAGES = frozenset(
@@ -137,24 +153,27 @@ def score(
     lexicon : str, path, Lexicon, DataFrame, mapping or sequence of str, optional
         What :func:`valuebias.lexicon` takes (agency–communion if not given); or a sequence of words
         without categories; or ``"vocabulary"``: every token of each model's vocabulary.
-    kind : {"reward", "logprob"}
+    kind : {"reward", "logprob", "implicit"}
         ``"reward"``: the reward of the conversation in which the word is the answer.
-        ``"logprob"``: the log-prob of the word as the answer, in nats.
+        ``"logprob"``: the log-prob of the word as the answer, in nats. ``"implicit"``: the implicit
+        reward of a policy, such as DPO trains, β Σ (log π − log π_ref) over the word's tokens; each
+        model has a `reference`, and may have a `beta` (:class:`valuebias.Model`).
     backend : str, type of Backend or Backend
         A name that :func:`valuebias.backends.backend_names` gives, or a backend itself, which may
         have options.
     store : str or path, optional
         A folder that ends in ``.zarr``, written as the work goes on. If it is there, what it lacks
         is added: the rest of an interrupted run, or further models. :func:`valuebias.read` (for
-        vocabularies :func:`valuebias.read_vocabulary`) reads it at any time.
+        vocabularies :func:`valuebias.read_vocabulary`) reads it at any time. Log-probs of policies'
+        references are kept beside it, ``scores.references.zarr`` beside ``scores.zarr``.
     shard : pair of int, optional
         ``(i, n)``: score the i-th of n parts only, i from 1, into a `store` of its own, so that
         several processes or machines do one request together. All are given the same request, and
         :func:`valuebias.merge` puts their stores together. Which part is whose depends on the
-        request alone; only the weights of models in it are needed.
+        request alone; only the weights of models in it are needed. Not of policies.
     pooling : {"sum", "mean"}
-        How the log-probs of a word's several tokens become its score. Each of them is kept in the
-        variable ``token_logprob``.
+        How the log-probs of a word's several tokens, or for policies their log-ratios, become its
+        score. Each log-prob is kept in the variable ``token_logprob``.
     tokens_as : {"text", "ids"}
         Rewards of whole vocabularies: score the text that a token stands for (as a user would write
         it), or put the token's id into the conversation as it is, which no text may give.
@@ -215,9 +234,9 @@ def score(
         batch_tokens=batch_tokens,
     )
     engine = get_backend(backend)
-    if kind not in engine.kinds:
+    if request.measured not in engine.kinds:
         raise ValueBiasError(
-            f"The backend {engine.name!r} does not compute {kind!r} scores, only "
+            f"The backend {engine.name!r} does not compute {request.measured!r} scores, only "
             f"{', '.join(sorted(engine.kinds))}. Choose another backend."
         )
     if shard is not None:
@@ -228,16 +247,60 @@ def score(
                 f'stores. Give it one of its own, such as store="shards/{index}.zarr".'
             )
         request = shared(request, engine, index, n)
-    keeper = InMemory(request) if store is None else OnDisk(_path(store), request)
+    path = None if store is None else _path(store)
+    keeper = _keeper(path, request)
     prepared = prepare(request, engine, kept=store is not None)
+    how: _How = {"batch_tokens": batch_tokens, "progress": progress}
     with _naming_store(store):
-        done = _fill(
-            keeper, request, engine, prepared, batch_tokens=batch_tokens, progress=progress
-        )
+        against: dict[str, Against] = {}
+        if request.kind == "implicit":
+            prepared, against = _held_to(path, keeper, request, engine, prepared, how)
+        done = _fill(keeper, request, engine, prepared, against, **how)
     if store is not None and request.share is not None:
         n_blocks, n_scores = len(done), sum(block.pairs for block in done)
         return ScoringShard(Path(store), request.share.index, request.share.n, n_blocks, n_scores)
     return keeper.scores()
+
+
+def _keeper(path: Path | None, request: ScoringRequest) -> InMemory | OnDisk:
+    return InMemory(request) if path is None else OnDisk(path, request)
+
+
+def _held_to(
+    path: Path | None,
+    keeper: InMemory | OnDisk,
+    request: ScoringRequest,
+    engine: Backend,
+    policies: Sequence[PreparedModel],
+    how: _How,
+) -> tuple[list[PreparedModel], dict[str, Against]]:
+    """Score what policies are held to, as far as it is needed; each reference once."""
+    asked = reference_request(request)
+    references = {model.name: model for model in prepare(asked, engine, kept=path is not None)}
+    named = references_of(request.models)
+    prepared = []
+    for policy in policies:
+        reference = references[named[policy.name].name]
+        check_same_ids(request, policy, reference)
+        prepared.append(with_reference(policy, reference))
+        check_not_its_own(prepared[-1])
+    # A store that was made otherwise is refused before any work is done.
+    entries = [model.entry for model in prepared]
+    with keeper.opened(entries):
+        todo = [m for m in prepared if keeper.scores_of(m.entry, NO_TOKENS).missing()]
+    needed = [references[name] for name in dict.fromkeys(model.reference for model in todo)]
+    if not needed:
+        return prepared, {}
+    beside = None if path is None else path.with_suffix(".references.zarr")
+    reference_keeper = _keeper(beside, asked)
+    _fill(reference_keeper, asked, engine, needed, {}, warn=False, **how)
+    tokens = reference_keeper.scores()["token_logprob"]
+    return prepared, {
+        model.name: Against(
+            tokens.sel(model=model.reference).to_numpy(), float(model.resolved.model.beta)
+        )
+        for model in todo
+    }
 
 
 def _path(store: Store) -> Path:
@@ -270,9 +333,11 @@ def _fill(
     request: ScoringRequest,
     engine: Backend,
     prepared: Sequence[PreparedModel],
+    against: Mapping[str, Against],
     *,
     batch_tokens: int | None,
     progress: bool,
+    warn: bool = True,
 ) -> list[Block]:
     """Score what is missing, model by model; give all blocks that are there then."""
     everything: list[Block] = []
@@ -286,7 +351,8 @@ def _fill(
     ):
         known = {model.name: model.entry.coords.get("base", "") for model in prepared}
         known |= {entry["name"]: entry["coords"].get("base", "") for entry in keeper.stored()}
-        bases.warn(known, stacklevel=3)
+        if warn:
+            bases.warn(known, stacklevel=3)
         finishing.callback(engine.release)
         # Adapters of one base after one another, whatever order the results have.
         for model in (model for group in by_base(prepared) for _, model in group):
@@ -308,7 +374,9 @@ def _fill(
             )
             if todo:
                 source = Conversations(request, model.tokenizer(), vocabulary)
-                finish = BlockWriter(request, model, model_scores, vocabulary)
+                finish = BlockWriter(
+                    request, model, model_scores, vocabulary, against.get(model.name)
+                )
                 with (
                     loaded(engine, model.resolved.source, batch_tokens=batch_tokens) as runner,
                     closing(_batches(source, todo)) as batches,

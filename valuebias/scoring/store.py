@@ -70,7 +70,7 @@ LAZY = ("score", "token_logprob")
 """Arrays of a store of whole vocabularies that are read in parts."""
 
 _BY = "valuebias.score"
-_PLURALS = ("prompts", "weights")
+_PLURALS = ("prompts", "weights", "weights of the reference")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _LOCK = ".zgroup"
 
