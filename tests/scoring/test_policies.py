@@ -407,3 +407,13 @@ def test_a_vocabulary_of_another_order(folder: Path, tmp_path: Path) -> None:
     swapped(folder / "sft", tmp_path / "sft", ("l", "v"))
     with pytest.raises(ValueBiasError, match="as different tokens"):
         score(Model(folder / "one", reference=str(tmp_path / "sft")))
+
+
+def test_another_name_for_a_token_of_the_same_id(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "sft", tmp_path / "sft")
+    for path in tmp_path.glob("sft/*"):
+        if path.suffix in (".json", ".jinja"):
+            text = path.read_text(encoding="utf-8").replace("<|end|>", "<|stop|>")
+            path.write_text(text, encoding="utf-8")
+    ds = score(Model(folder / "one", reference=str(tmp_path / "sft"), beta=BETAS["one"]))
+    np.testing.assert_allclose(ds["score"][0], expected(folder, "one"), rtol=0, atol=1e-5)
