@@ -63,11 +63,11 @@ def adapt(base: Path, folder: Path, kind: str, *, seed: int = 1, **config: Any) 
     return folder
 
 
-def merge(base: Path, adapter: Path, target: Path, kind: str) -> Path:
+def merge(base: Path, adapter: Path, target: Path, kind: str, **options: Any) -> Path:
     """Merge the two with peft, and write them as a plain model."""
     import peft
 
-    options = {} if kind == "logprob" else {"num_labels": 1}
+    options |= {} if kind == "logprob" else {"num_labels": 1}
     model = peft.PeftModel.from_pretrained(load(base, kind, **options), adapter)
     model.merge_and_unload().save_pretrained(target)
     for path in base.iterdir():
@@ -176,6 +176,22 @@ def gpt2(folder: Path) -> Path:
 
 
 @needs_peft
+@pytest.mark.parametrize("kind", ["logprob", "reward"])
+def test_in_bfloat16_they_are_those_of_a_model_merged_in_it(
+    lm: Path, tmp_path: Path, kind: str
+) -> None:
+    import torch
+
+    adapter = adapt(lm, tmp_path / "adapter", kind)
+    merged = merge(lm, adapter, tmp_path / "merged", kind, dtype=torch.bfloat16)
+    found, expected = (
+        scores(Model(str(place), dtype="bfloat16"), kind)["score"].to_numpy()
+        for place in (adapter, merged)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@needs_peft
 @pytest.mark.parametrize("architecture", ["qwen2", "gpt2"])
 def test_biases_and_turned_matrices(tmp_path: Path, architecture: str) -> None:
     turned = architecture == "gpt2"
@@ -210,7 +226,12 @@ def test_checkpoints_of_one_base_load_it_once(
 ) -> None:
     import transformers
 
-    steps = [adapt(lm, tmp_path / f"step-{i}", kind, seed=i) for i in range(3)]
+    # The second changes other weights than the first and the third.
+    wider: dict[str, Any] = {"target_modules": ["k_proj", "embed_tokens"], "use_dora": True}
+    steps = [
+        adapt(lm, tmp_path / f"step-{i}", kind, seed=i, **(wider if i == 1 else {}))
+        for i in range(3)
+    ]
     other = tiny_models.tiny("llama", kind, tmp_path / "other", seed=5)
     asked = [str(steps[0]), str(other), str(steps[1]), str(steps[2])]
     if kind == "logprob":
