@@ -55,7 +55,7 @@ def python(installed: Path, *arguments: object, folder: Path) -> str:
 def test_it_is_listed(installed: Path, tmp_path: Path) -> None:
     code = "import valuebias; print(valuebias.backends.list_backends().to_json(orient='records'))"
     rows = {row["name"]: row for row in json.loads(python(installed, "-c", code, folder=tmp_path))}
-    assert list(rows) == ["torch", "onnx", "optimum", "naive"]
+    assert list(rows) == ["torch", "onnx", "optimum", "vllm", "naive"]
     assert rows["naive"]["package"] == "valuebias-naive"
     assert rows["naive"]["kinds"] == "reward, logprob"
     assert rows["naive"]["packed"] is False
@@ -64,7 +64,12 @@ def test_it_is_listed(installed: Path, tmp_path: Path) -> None:
 
 def test_it_is_not_there_without_the_package(tmp_path: Path) -> None:
     code = "import valuebias; print(*valuebias.backends.backend_names())"
-    assert python(tmp_path, "-c", code, folder=tmp_path).split() == ["torch", "onnx", "optimum"]
+    assert python(tmp_path, "-c", code, folder=tmp_path).split() == [
+        "torch",
+        "onnx",
+        "optimum",
+        "vllm",
+    ]
 
 
 @needs_torch
