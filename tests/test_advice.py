@@ -154,7 +154,21 @@ ELSEWHERE = {
 _TUNED = "what a fine-tuned model gives; tests/logprobs/test_injection.py makes one"
 _SCORED = "takes models; the tests of scoring make the call"
 _LARGE = "takes models of 8 billion parameters"
+_SHARDS = "of shards; tests/scoring/test_shards.py makes the call"
+_ADAPTERS = "of adapters; tests/models/test_adapters.py gives the model so"
 EXCUSED = {
+    ("valuebias/cli/scoring.py", "valuebias merge STORES"): _SHARDS,
+    ("valuebias/io/files.py", "valuebias.merge(stores, out=...)"): _SHARDS,
+    ("valuebias/scoring/merging.py", "valuebias.score(...)"): _SHARDS,
+    ("valuebias/scoring/merging.py", "valuebias.score(..., shard=({}, {}), store={})"): _SHARDS,
+    ("valuebias/scoring/sharing.py", 'valuebias.merge(stores, out="scores.zarr")'): _SHARDS,
+    ("valuebias/scoring/vocabulary.py", "valuebias.merge(stores, out=...)"): _SHARDS,
+    (
+        "valuebias/models/adapters.py",
+        "Model(location='the base', adapter='the adapter')",
+    ): _ADAPTERS,
+    ("valuebias/models/resolve.py", "Model(location='the base', adapter='the adapter')"): _ADAPTERS,
+    ("valuebias/models/weights.py", "Model('the base', adapter='the adapter')"): _ADAPTERS,
     ("valuebias/posterior/idata.py", "fit.loo()"): "only where the scores would fill gigabytes",
     ("valuebias/models/weights.py", "save_pretrained(folder)"): "a method of transformers",
     ("valuebias/scoring/plan.py", "Model(..., family='…')"): "a field as any; read from files, too",
@@ -260,6 +274,10 @@ OTHERS = {
     "level": "pandas'",
     "style": "HTML of notebooks",
     **dict.fromkeys(("pad_token_id", "transformers_weights"), "transformers', in a config.json"),
+    **dict.fromkeys(
+        ("init_lora_weights", "path_initial_model_for_weight_conversion", "peft_type"),
+        "peft's, in an adapter_config.json",
+    ),
     "enable_prefix_caching": "vLLM's, in what it says of itself",
     **dict.fromkeys(("device", "attention"), "of backends, which are loaded where they run"),
 }

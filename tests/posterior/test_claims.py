@@ -299,14 +299,16 @@ def test_what_a_view_says_of_its_values_is_its_own(tmp_path: Path) -> None:
 class TestForms:
     @pytest.mark.parametrize(
         "form",
-        ["0.73", ".73", "+0.73", "$0.73$", "$+.73$", r"\num{0.73}", "**0.73**", "7.3e-1",
-         r"$7.3 \times 10^{-1}$", "7.3 × 10^-1", "0.73 SD", "`0.73`", "_0.73_"],
+        ["0.XY", ".XY", "+0.XY", "$0.XY$", "$+.XY$", r"\num{0.XY}", "**0.XY**", "X.Ye-1",
+         r"$X.Y \times 10^{-1}$", "X.Y × 10^-1", "0.XY SD", "`0.XY`", "_0.XY_"],
     )  # fmt: skip
     def test_of_a_number(self, fit: Fit, judge: Judge, form: str) -> None:
-        assert round(fit.contrasts().loc[0, "mean"], 2) == 0.73
+        first, second = f"{fit.contrasts().loc[0, 'mean']:.2f}".removeprefix("0.")
         text = f"The difference in lean, Gemma {MINUS} Llama, is {form}."
-        assert verdict(text, judge) == "follows"
-        assert verdict(text.replace("3", "9"), judge) == "does not follow"
+        text = text.replace("X", first)
+        assert verdict(text.replace("Y", second), judge) == "follows"
+        other = str((int(second) + 5) % 10)
+        assert verdict(text.replace("Y", other), judge) == "does not follow"
 
     @pytest.mark.parametrize(
         "form",
@@ -373,14 +375,18 @@ class TestForms:
         assert verdict("There were 2 chains of 4,000 draws.", judge, at=1) == "does not follow"
 
     def test_of_orders(self, fit: Fit, judge: Judge) -> None:
+        mean = float(fit.contrasts().loc[0, "mean"])
+        lean = f"{mean:.2f}"
+        # The neighbour on the other side of what was rounded.
+        beside = float(lean) + (0.01 if mean > float(lean) else -0.01)
         for text, said in (
-            ("Llama − Gemma, the difference in lean, is −0.73.", "follows"),
-            ("Llama − Gemma, the difference in lean, is 0.73.", "sign"),
-            ("Gemma models lean more to agency than Llama models, by 0.73.", "follows"),
-            ("Llama models lean to agency less than Gemma, 0.73 SD less.", "follows"),
-            ("Gemma − Llama in communion over agency: the difference is −0.73.", "follows"),
-            ("Gemma − Llama in communion over agency: the difference is 0.73.", "sign"),
-            ("The difference in lean is 0.72.", "rounded wrongly"),
+            (f"Llama − Gemma, the difference in lean, is −{lean}.", "follows"),
+            (f"Llama − Gemma, the difference in lean, is {lean}.", "sign"),
+            (f"Gemma models lean more to agency than Llama models, by {lean}.", "follows"),
+            (f"Llama models lean to agency less than Gemma, {lean} SD less.", "follows"),
+            (f"Gemma − Llama in communion over agency: the difference is −{lean}.", "follows"),
+            (f"Gemma − Llama in communion over agency: the difference is {lean}.", "sign"),
+            (f"The difference in lean is {beside:.2f}.", "rounded wrongly"),
         ):
             assert verdict(text, judge) == said, text
 
@@ -445,7 +451,7 @@ lean = 111
         text = r"""\documentclass{article}[11pt]
 \begin{document}
 The models\cite[p.~3]{x2020} % were 55
-lean \SI{0.73}{SD} (90\,\% CI $[LOW, HIGH]$), Gemma $-$ Llama, $\hat{R} \leq 1.05$.
+lean \SI{MEAN}{SD} (90\,\% CI $[LOW, HIGH]$), Gemma $-$ Llama, $\hat{R} \leq 1.05$.
 % claims: skip
 There were 55 models.
 
@@ -457,10 +463,12 @@ Gemma $-$ Llama & $LOW$ to $HIGH$ \\
 \begin{verbatim} 66 models \end{verbatim}
 \end{document}
 """
-        low, high = (f"{fit.contrasts().loc[0, name]:.2f}" for name in ("lower", "upper"))
-        table = judged(text.replace("LOW", low).replace("HIGH", high), judge, latex=True)
+        names = ("mean", "lower", "upper")
+        mean, low, high = (f"{fit.contrasts().loc[0, name]:.2f}" for name in names)
+        text = text.replace("MEAN", mean).replace("LOW", low).replace("HIGH", high)
+        table = judged(text, judge, latex=True)
         assert table["number"].str.replace("\u2009", " ").tolist() == [
-            "0.73", "90 %", low, high, "1.05", "55", "90 %", low, high,
+            mean, "90 %", low, high, "1.05", "55", "90 %", low, high,
         ]  # fmt: skip
         said = table["verdict"].tolist()
         assert said.count("follows") == 6, table

@@ -8,12 +8,14 @@ few models; which shard has a row follows from what a shard's store says of all 
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from valuebias._core.checks import WHOLE
+from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError, few, shown
 
 __all__ = ["ScoringShard", "Share", "Work", "check_same_shard", "check_shard", "say_finished"]
@@ -186,6 +188,10 @@ class ScoringShard:
     def __str__(self) -> str:
         """Say what is there, and what is to be done with it."""
         return say_finished(self, 'valuebias.merge(stores, out="scores.zarr")')
+
+    def _repr_html_(self) -> str:
+        """Say the same in a notebook."""
+        return f"<p>{html.escape(visible(str(self)))}</p>"
 
 
 def say_finished(shard: ScoringShard, how: str) -> str:
