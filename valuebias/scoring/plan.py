@@ -232,9 +232,10 @@ def plan(
         trust_remote_code=trust_remote_code,
         batch_tokens=batch_tokens,
     )
+    part = None if shard is None else check_shard(shard, request.kind)
     engine = get_backend(backend)
-    if shard is not None:
-        request = shared(request, engine, *check_shard(shard))
+    if part is not None:
+        request = shared(request, engine, *part)
     share = request.share
     tokens = batch_tokens or _option(engine, "batch_tokens")
     device = _option(engine, "device") or engine.devices()[0]

@@ -134,12 +134,6 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
 
 def shared(request: ScoringRequest, engine: Backend, index: int, n: int) -> ScoringRequest:
     """Give one shard's part of a request. Configurations and tokenizers are read, no weights."""
-    if request.kind == "implicit":
-        raise ValueBiasError(
-            "Found shard= for policies, whose references are scored once for all of them; "
-            "expected kind='reward' or 'logprob'. Score the policies without shard=; a store "
-            "goes on where it stopped."
-        )
     n_prompts = len(request.prompts)
     work = []
     for model in request.models:

@@ -233,14 +233,15 @@ def score(
         trust_remote_code=trust_remote_code,
         batch_tokens=batch_tokens,
     )
+    part = None if shard is None else check_shard(shard, request.kind)
     engine = get_backend(backend)
     if request.measured not in engine.kinds:
         raise ValueBiasError(
             f"The backend {engine.name!r} does not compute {request.measured!r} scores, only "
             f"{', '.join(sorted(engine.kinds))}. Choose another backend."
         )
-    if shard is not None:
-        index, n = check_shard(shard)
+    if part is not None:
+        index, n = part
         if store is None:
             raise ValueBiasError(
                 f"Shard {index} of {n} has no store, and shards are put together from their "

@@ -206,14 +206,14 @@ def say_finished(shard: ScoringShard, how: str) -> str:
     )
 
 
-def check_shard(shard: Any) -> tuple[int, int]:
-    """Check what was given as ``shard=``.
+def check_shard(shard: Any, kind: str) -> tuple[int, int]:
+    """Check what was given as ``shard=`` for scores of a kind.
 
     Examples
     --------
-    >>> check_shard((3, 8))
+    >>> check_shard((3, 8), "reward")
     (3, 8)
-    >>> check_shard((0, 8))
+    >>> check_shard((0, 8), "reward")
     Traceback (most recent call last):
     ...
     valuebias.errors.ValueBiasError: shard is (0, 8); expected (i, n), the i-th of n shards, ...
@@ -224,6 +224,12 @@ def check_shard(shard: Any) -> tuple[int, int]:
         raise ValueBiasError(
             f"shard is {shown(shard)}; expected (i, n), the i-th of n shards, counted from 1 as in "
             "(3, 8)."
+        )
+    if kind == "implicit":
+        raise ValueBiasError(
+            "Found shard= for policies, whose references are scored once for all of them; "
+            "expected kind='reward' or 'logprob'. Score the policies without shard=; a store "
+            "goes on where it stopped."
         )
     return int(shard[0]), int(shard[1])
 
