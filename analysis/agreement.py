@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import Any, Literal
@@ -158,7 +159,7 @@ def _correlations(
     return made.reshape(1 + n, n_models, n_prompts)
 
 
-class _Pair:
+class _Pair(ABC):
     """A model's scores under a prompt, and the reference, of the words that have both."""
 
     correlate: Callable[..., Any]
@@ -172,8 +173,9 @@ class _Pair:
     def whole(self) -> float:
         return float(self.correlate(self.x, self.y).statistic) if self.defined else np.nan
 
+    @abstractmethod
     def resampled(self, times: NDArray[np.intp]) -> float:
-        raise NotImplementedError
+        """Correlate the words, each as many times as it was drawn."""
 
 
 class _Kendall(_Pair):

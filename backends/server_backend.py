@@ -373,7 +373,7 @@ class _Served(LoadedModel):
             raise ValueBiasError(
                 f"The server at {self._client.url!r} answers {plain:.6g} with and without "
                 "use_activation: it takes no notice of that, and the reward may be squeezed "
-                "between 0 and 1. Update the server (vLLM 0.11 or later), or score with "
+                "between 0 and 1. Update the server (vLLM 0.32 takes notice), or score with "
                 'backend="torch".'
             )
 

@@ -123,7 +123,7 @@ def loo(smoothers: list[Smoother], cubes: Iterable[Array]) -> LOO:
 
 
 class _LogSum:
-    """Logarithm of a sum of exponentials, which ``logaddexp`` would take four times as long for."""
+    """Logarithm of a sum of exponentials; ``logaddexp`` takes two to four times as long."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._about, self._total = np.full(shape, -np.inf), np.zeros(shape)
