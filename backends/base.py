@@ -19,6 +19,7 @@ import numpy.typing as npt
 from valuebias.errors import ValueBiasError
 
 __all__ = [
+    "OWN_OUTPUT",
     "Backend",
     "LoadedModel",
     "OutOfMemory",
@@ -28,6 +29,9 @@ __all__ = [
     "hidden_states",
     "reading_place",
 ]
+
+OWN_OUTPUT = ("score", "rewards")
+"""What a model's own output may have its rewards in, beside its logits."""
 
 Kind = Literal["reward", "logprob"]
 Integers = npt.NDArray[np.int64]
@@ -97,9 +101,10 @@ class Source:
         What to compute.
     head : str or callable
         Where the reward comes from. ``"logits"``: the model's classification head, of whose labels
-        `label` is read. ``"score"``: the attribute of that name that the model's own output has.
-        A callable: takes hidden states after the last norm, a torch.Tensor of float32, shape
-        (R, hidden), and returns rewards, shape (R,) or (R, 1).
+        `label` is read. ``"score"``, ``"rewards"``: the attribute of that name that the model's own
+        output has, of one value a conversation, or of one a label. A callable: takes hidden states
+        after the last norm, a torch.Tensor of float32, shape (R, hidden), and returns rewards,
+        shape (R,) or (R, 1).
     own_code : bool
         Whether ``"logits"`` are those that the model itself puts out for a conversation that ends
         at the reading place, wherever in it the model's own code reads them.
@@ -110,6 +115,9 @@ class Source:
         Which label of the classification head ...
     labels : int, optional
         ... of how many. Known from the weights; configurations often do not say.
+    read_labels : tuple of int
+        Several labels to read from one pass instead, so that rewards have the shape (R, labels).
+        Only backends with :attr:`Backend.several_labels` are given any.
     dtype : {"float32", "bfloat16", "float16"}
         Of weights and arithmetic.
     weights_sha256 : str
@@ -139,6 +147,7 @@ class Source:
     as_own: bool = False
     label: int = 0
     labels: int | None = None
+    read_labels: tuple[int, ...] = ()
     dtype: str = "float32"
     weights_sha256: str = ""
     trust_remote_code: bool = False
@@ -226,8 +235,8 @@ class LoadedModel(ABC):
         Returns
         -------
         numpy.ndarray of float32
-            For rewards, shape (R,). For log-probs in nats: shape (M,) where the pack has targets,
-            else shape (R, vocabulary).
+            For rewards, shape (R,); of several labels, shape (R, labels). For log-probs in nats:
+            shape (M,) where the pack has targets, else shape (R, vocabulary).
 
         Raises
         ------
@@ -277,6 +286,9 @@ class Backend(ABC):
     adapters : bool
         Whether it merges an adapter (:attr:`Source.adapter`) into the weights. Where it does not,
         models with adapters are refused before it is asked.
+    several_labels : bool
+        Whether it reads several labels of a head in one pass (:attr:`Source.read_labels`). Where it
+        does not, each label is computed as if it were a model of its own.
 
     Examples
     --------
@@ -294,6 +306,7 @@ class Backend(ABC):
     extra: ClassVar[str] = ""
     weights_here: ClassVar[bool] = True
     adapters: ClassVar[bool] = False
+    several_labels: ClassVar[bool] = False
 
     @abstractmethod
     def available(self) -> str | None:

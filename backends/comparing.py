@@ -196,10 +196,11 @@ def check_own(model: Any, head: Head, source: Source) -> None:
             cut = row[:, : reading_place(ids, padding) + 1]
             ours.append(head.rewards(head.hidden(cut)[:, -1])[0].cpu())
             logits = model(row).logits.float().cpu()
-            theirs.append(logits[0, source.label] if logits.ndim == 2 else logits.flatten()[0])
+            theirs.append(logits[0, head.at] if logits.ndim == 2 else logits.flatten()[0])
     scores, expected = torch.stack(ours), torch.stack(theirs)
     if near(scores, expected, TOLERANCE[source.dtype]):
         return
+    scores, expected = scores.flatten(), expected.flatten()
     worst = int((scores - expected).abs().argmax())
     raise ValueBiasError(
         f"{source.name}: {type(model).__name__} gives a conversation the reward "

@@ -52,7 +52,10 @@ class Head(nn.Module):
             self.body = body_of(model)
         self.reach: int | None = None
         """How many tokens a conversation may have to be computed in a tree; None = any number."""
-        self.kind, self.head, self.label = source.kind, source.head, source.label
+        self.kind, self.head = source.kind, source.head
+        self.labels = source.read_labels or (source.label,)
+        self.at: int | list[int] = list(source.read_labels) or source.label
+        """Which label is read of rewards, or which several."""
         self.name = source.name
         if source.kind == "reward":
             widened(model, self.body, source)
@@ -73,7 +76,7 @@ class Head(nn.Module):
         return cast(Tensor, self.body(ids, use_cache=False)[0])
 
     def own_rewards(self, ids: Tensor) -> Tensor:
-        """Return what the model itself puts out for whole conversations, shape (batch,)."""
+        """Return what the model itself puts out for whole conversations, as :meth:`rewards`."""
         try:
             output = self.model(ids, attention_mask=torch.ones_like(ids))
         except RuntimeError as error:
@@ -83,18 +86,21 @@ class Head(nn.Module):
             if isinstance(score, Tensor) and score.ndim == 2 and len(score) == len(ids):
                 score = score[:, :1]
             return self._one_each(score, len(ids), "the output of its own code has as its score")
-        logits: Any = output[0] if isinstance(output, tuple) else getattr(output, "logits", None)
+        logits: Any = getattr(output, str(self.head), None)
+        if isinstance(output, tuple):
+            logits = output[0]
         rows = _is_numbers(logits) and logits.ndim in (1, 2) and len(logits) == len(ids)
-        if not rows or self.label >= logits.numel() // max(1, len(ids)):
+        if not rows or max(self.labels) >= logits.numel() // max(1, len(ids)):
             raise ValueBiasError(
-                f"{self.name}: its own code puts out as logits {_describe(logits)} for {len(ids)} "
-                "conversations; expected a tensor of real numbers with one row each, a column a "
-                f"label, among them {self.label}. Give head= a function of the hidden states."
+                f"{self.name}: its own code puts out as {self.head} {_describe(logits)} for "
+                f"{len(ids)} conversations; expected a tensor of real numbers with one row each, a "
+                f"column a label, among them {max(self.labels)}. Give a label that there is, or "
+                "head= a function of the hidden states."
             )
-        return cast(Tensor, logits.reshape(len(ids), -1)[:, self.label])
+        return cast(Tensor, logits.reshape(len(ids), -1)[:, self.at])
 
     def rewards(self, hidden: Tensor) -> Tensor:
-        """Return rewards in float32, shape (R,)."""
+        """Return rewards in float32, shape (R,); of several labels, shape (R, labels)."""
         hidden = hidden.float()
         if self._as_they_are:
             return hidden
@@ -105,7 +111,7 @@ class Head(nn.Module):
                 raise self._narrow(error, "The function given as head=") from error
             return self._one_each(output, len(hidden), "the function given as head= returns")
         score = cast(nn.Module, self.model.score)
-        return cast(Tensor, score(hidden)[:, self.label])
+        return cast(Tensor, score(hidden)[:, self.at])
 
     def _one_each(self, scores: object, n: int, who: str) -> Tensor:
         """Require one real number for each of `n` conversations, maybe as a column."""

@@ -53,6 +53,7 @@ class OnnxBackend(Backend):
     """
 
     name = "onnx"
+    several_labels = True
     description = "ONNX Runtime: CPU, CUDA; exports once, then needs no PyTorch"
     url = "https://onnxruntime.ai"
     extra = "onnx"

@@ -60,7 +60,8 @@ _TOLERANCE = {"float32": 1e-4, "float16": 2e-2}
 
 def key(source: Source) -> str:
     """Name an export: the same weights read the same way have the same name."""
-    parts = [FORMAT, source.weights_sha256, source.kind, source.head, source.label, source.dtype]
+    label = list(source.read_labels) or source.label
+    parts = [FORMAT, source.weights_sha256, source.kind, source.head, label, source.dtype]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -150,7 +151,7 @@ def export(source: Source, folder: Path) -> None:
             "name": source.name,
             "kind": source.kind,
             "head": source.head,
-            "label": source.label,
+            "label": list(source.read_labels) or source.label,
             "dtype": source.dtype,
             "vocabulary": shape(model.config).vocab_size,
             "reach": head.reach,

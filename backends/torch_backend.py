@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from valuebias._core.checks import check_known
-from valuebias.backends.base import Backend, LoadedModel, OutOfMemory, Pack, Source, conversations
+from valuebias.backends.base import (
+    OWN_OUTPUT,
+    Backend,
+    LoadedModel,
+    OutOfMemory,
+    Pack,
+    Source,
+    conversations,
+)
 from valuebias.backends.configuration import Shape, shape
 from valuebias.errors import ValueBiasError
 
@@ -59,6 +67,7 @@ class TorchBackend(Backend):
     url = "https://pytorch.org"
     extra = "torch"
     adapters = True
+    several_labels = True
 
     def __init__(
         self,
@@ -122,7 +131,7 @@ class TorchBackend(Backend):
             torch.set_num_threads(self.threads)
         device = self._device()
         spread = self.device == "map"
-        whole = self.attention == "whole" or source.head == "score" or source.own_code
+        whole = self.attention == "whole" or source.head in OWN_OUTPUT or source.own_code
         if self._bases is None:
             self._bases = adapters.Bases()
         if not source.shared:
@@ -308,10 +317,12 @@ class TorchModel(LoadedModel):
         import torch
 
         paths, which, position = conversations(pack)
-        if self._source.head == "score" or self._source.own_code:
+        if self._source.head in OWN_OUTPUT or self._source.own_code:
             # The model chooses where it reads, so beginnings of other conversations are run, too.
             cut = [paths[w][: p + 1] for w, p in zip(which, position, strict=True)]
-            rewards = np.empty(len(cut), dtype=np.float32)
+            n_labels = len(self._source.read_labels)
+            shape = (len(cut), n_labels) if n_labels else (len(cut),)
+            rewards = np.empty(shape, dtype=np.float32)
             for batch in _batches(cut):
                 ids = torch.from_numpy(np.stack([pack.ids[cut[i]] for i in batch]))
                 rewards_of = self._head.own_rewards(ids.to(self._device))

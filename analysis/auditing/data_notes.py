@@ -10,6 +10,7 @@ from valuebias.analysis.design.grouping import (
     describe_group,
     find_groups,
     known_bases,
+    reward_models,
     shared_models,
 )
 from valuebias.analysis.design.unscored import unscored_notes
@@ -39,7 +40,7 @@ def data_notes(crossing: Crossing) -> list[Note]:
             if every:
                 text += " One model per family cannot carry a claim about families."
             notes.append(Note("one model a family", text))
-    notes += unscored_notes(crossing) + _sharing_notes(crossing)
+    notes += unscored_notes(crossing) + _label_notes(crossing) + _sharing_notes(crossing)
     n_models, n_columns = crossing.design.matrix.shape
     if n_models == n_columns:
         notes.append(
@@ -80,6 +81,38 @@ def data_notes(crossing: Crossing) -> list[Note]:
                 "cannot be told from a habit of scoring them so; add prompts of the other framing.",
                 f"All prompts are {crossing.framings[0]}, so that a preference cannot be told from "
                 "a habit of scoring some words high.",
+            )
+        )
+    return notes
+
+
+def _label_notes(crossing: Crossing) -> list[Note]:
+    """Note what is said of several labels of reward models."""
+    models = crossing.design.models
+    owners = reward_models(models)
+    if owners is None:
+        return []
+    notes = []
+    if len(set(owners)) == 1:
+        notes.append(
+            Note(
+                "one reward model",
+                f"all {len(owners)} rows are labels of one reward model, {owners[0]}: what is said "
+                "is about this model, and how far others would differ is in no interval. Score "
+                "further reward models.",
+                "All of it are labels of one reward model, and nothing here reaches to others.",
+                first=True,
+            )
+        )
+    several = "label" in models.columns and models["label"].astype(str).nunique() > 1
+    if several and crossing.design.factor("label") is None:
+        n = models["label"].astype(str).nunique()
+        notes.append(
+            Note(
+                "labels averaged",
+                f"{len(set(owners))} reward models were scored by {n} labels, over which results "
+                "are averaged: '~ family * label' tells them apart.",
+                f"It is an average over {n} labels of reward models.",
             )
         )
     return notes

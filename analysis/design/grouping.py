@@ -36,6 +36,7 @@ __all__ = [
     "make_space",
     "plain_group",
     "restrict_space",
+    "reward_models",
     "run_labels",
     "shared_models",
 ]
@@ -51,6 +52,7 @@ _KINDS = {
     "denominator": "models that are a pair's denominator",
     "run": "training runs of a kind",
     "base": "base models of a family",
+    "reward_model": "reward models with several labels",
 }
 _RUN = ("base", "source", "n_pairs", "seed", "step")
 _TOLERANCE = 1e-8
@@ -179,10 +181,13 @@ def find_groups(models: pd.DataFrame, base: str | None = "base") -> tuple[Group,
     runs = run_labels(models)
     if runs is not None and len(set(runs)) < len(runs):
         groups["run"] = plain_group("run", runs)
+    owners = reward_models(models)
+    if owners is not None and len(set(owners)) > 1:
+        groups["reward_model"] = plain_group("reward_model", owners)
     labels = known_bases(models, base)
     if labels is not None:
         group = plain_group("base", labels)
-        finest = groups["run"].n_levels if "run" in groups else len(models)
+        finest = min((other.n_levels for other in groups.values()), default=len(models))
         if 1 < group.n_levels < finest:
             groups["base"] = group
     return tuple(groups.values())
@@ -202,6 +207,21 @@ def known_bases(models: pd.DataFrame, base: str | None = "base") -> list[str] | 
         f"(base of {model})" if name in ("", "nan", "None") else name
         for model, name in zip(models.index, named, strict=True)
     ]
+
+
+def reward_models(models: pd.DataFrame) -> list[str] | None:
+    """Name the reward model that every row is a label of; a row that names none is one itself.
+
+    None where no two rows are labels of one.
+    """
+    if "reward_model" not in models.columns:
+        return None
+    named = [str(value).strip() for value in models["reward_model"]]
+    owners = [
+        str(row) if name in ("", "nan", "None") else name
+        for row, name in zip(models.index, named, strict=True)
+    ]
+    return owners if len(set(owners)) < len(owners) else None
 
 
 def run_labels(models: pd.DataFrame) -> NDArray[np.str_] | None:

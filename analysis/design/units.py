@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from valuebias.analysis.design.grouping import known_bases
+from valuebias.analysis.design.grouping import known_bases, reward_models
 from valuebias.errors import ValueBiasError
 from valuebias.schema import model_table
 
@@ -45,14 +45,18 @@ def find_units(data: xr.Dataset, by: str, base: str) -> list[Unit]:
 
 
 def model_units(data: xr.Dataset) -> list[Unit]:
-    """Return every model."""
-    return [Unit(str(name), (i,)) for i, name in enumerate(data["model"].to_numpy())]
+    """Return every model; one of which several labels were scored with all of these."""
+    models = model_table(data)
+    return _members(reward_models(models) or [str(name) for name in models.index])
 
 
 def base_units(data: xr.Dataset, base: str) -> list[Unit]:
     """Return every base with its models; none where no base is known."""
-    labels = known_bases(model_table(data), base)
+    return _members(known_bases(model_table(data), base) or [])
+
+
+def _members(labels: list[str]) -> list[Unit]:
     members: dict[str, list[int]] = {}
-    for i, label in enumerate(labels or []):
+    for i, label in enumerate(labels):
         members.setdefault(label, []).append(i)
     return [Unit(name, tuple(models)) for name, models in members.items()]

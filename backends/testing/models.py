@@ -67,6 +67,7 @@ class Models:
         *,
         labels: int = 1,
         label: int = 0,
+        read_labels: tuple[int, ...] = (),
         head: str | Callable[[Any], Any] = "logits",
         dtype: str = "float32",
         vocabulary: int = VOCABULARY,
@@ -92,6 +93,7 @@ class Models:
             as_own=as_own,
             own_code=own_code,
             label=label,
+            read_labels=read_labels,
             dtype=dtype,
             weights_sha256=_digest(folder),
         )

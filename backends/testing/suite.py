@@ -259,6 +259,19 @@ class BackendTests:
             expected = reference.rewards(conversations, label=label)
             self.assert_close(read_rewards(model, conversations), expected)
 
+    def test_several_labels_in_one_pass(self, models: Models) -> None:
+        """Each is what it is by itself, in the order asked for."""
+        if not models.engine.several_labels:
+            pytest.skip("the backend reads one label at a time")
+        conversations, asked = sample(seed=5), (LABELS - 1, 0)
+        model = models.load(self.architectures[0], "reward", labels=LABELS, read_labels=asked)
+        reference = models.reference(self.architectures[0], "reward", labels=LABELS)
+        found = read_rewards(model, conversations)
+        assert found.shape == (len(conversations), len(asked))
+        for k, label in enumerate(asked):
+            expected = reference.rewards(conversations, label=label)
+            self.assert_close(found[:, k], expected)
+
     def test_heads_given_as_functions(self, models: Models) -> None:
         """A callable head is used, or refused when the model is loaded."""
         conversations = sample(seed=6)

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from valuebias._core.foreign import read_json, reading
 from valuebias._core.opening.yaml_text import LONGEST, parse_yaml
@@ -26,6 +27,7 @@ __all__ = [
     "is_checkpoint",
     "local_base",
     "nothing_known",
+    "stated",
     "stated_base",
     "warn",
 ]
@@ -106,6 +108,14 @@ def nothing_known(bases: Mapping[str, str]) -> str:
         "the checkpoint, size and version included: in a column 'base' of the models table, or as "
         "Model(..., base='google/gemma-2-2b-it')."
     )
+
+
+def stated(coords: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Give the base of every model, of which several labels are one."""
+    return {
+        str(said.get("reward_model") or name): str(said.get("base", ""))
+        for name, said in coords.items()
+    }
 
 
 def warn(bases: Mapping[str, str], *, stacklevel: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from valuebias._core.arrays import Integers
+from valuebias.backends.base import OWN_OUTPUT
 from valuebias.errors import ValueBiasError
 
 __all__ = [
@@ -112,7 +113,7 @@ def rule_of(
         return Rule(
             padding, f"reward_at='last-non-pad': the last token that is not the {_id(padding)}"
         )
-    if head == "score" or own_code:
+    if head in OWN_OUTPUT or own_code:
         return Rule(None, "its reward is computed by code of its own", own_code=True)
     if callable(head) and not classifier:
         return Rule(None, "the head is a function, and the checkpoint has none of its own")

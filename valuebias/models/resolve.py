@@ -29,7 +29,7 @@ from valuebias.models.config import (
 )
 from valuebias.models.hub import Checkpoint, fetch_adapter, fetch_weights, locate, locate_adapter
 from valuebias.models.reading import LAST, Rule, rule_of
-from valuebias.models.spec import Model
+from valuebias.models.spec import ALL_LABELS, Model
 from valuebias.models.weights import code_files
 
 __all__ = ["Resolved", "resolve"]
@@ -351,14 +351,18 @@ def _check_head(model: Model, shapes: Shapes, file: str | None, kind: Kind, tied
 
 
 def _label(model: Model, model_config: ModelConfig, kind: Kind) -> int:
-    if kind != "reward" or model.head != "logits":
-        return model.label if isinstance(model.label, int) else 0
-    names, label = model_config.labels, model.label
+    label: Any = model.label
+    names = model_config.labels
+    if kind != "reward" or callable(model.head) or label == ALL_LABELS or isinstance(label, tuple):
+        # Several labels are read by models of their own.
+        return label if isinstance(label, int) else 0
+    if model.head != "logits" and not isinstance(label, str):
+        return int(label or 0)
     if label is None:
         if len(names) > 1:
             raise ValueBiasError(
                 f"The model {model.name!r} has {len(names)} labels and none is named: give label=, "
-                f"a number from 0 or a name. {did_you_mean('', names)}"
+                f"a number from 0, a name, or 'all'. {did_you_mean('', names)}"
             )
         return 0
     if isinstance(label, str):
@@ -369,7 +373,7 @@ def _label(model: Model, model_config: ModelConfig, kind: Kind) -> int:
             f"The model {model.name!r} has label={label}, but its labels are numbered 0 to "
             f"{len(names) - 1}."
         )
-    return label
+    return int(label)
 
 
 def _stated_labels(checkpoint: Checkpoint, name: str) -> int | None:

@@ -20,11 +20,13 @@ from valuebias._core.folder_names import check_printable
 from valuebias._core.frames import as_frame
 from valuebias._core.opening.yaml_text import parse_yaml
 from valuebias._core.tables import parse_csv, read_text, read_yaml
+from valuebias.backends.base import OWN_OUTPUT
 from valuebias.errors import ValueBiasError, did_you_mean, few, shown
 from valuebias.models.reading import READS
 from valuebias.schema.contract import STAGES, check_unique
 
 __all__ = [
+    "ALL_LABELS",
     "PLAIN",
     "Model",
     "check_no_code",
@@ -37,8 +39,10 @@ __all__ = [
 
 PLAIN = "{prompt}\n{response}"
 """What ``template="plain"`` stands for."""
+ALL_LABELS = "all"
+"""The label that stands for every label of a head."""
 _DTYPES = ("float32", "bfloat16", "float16")
-_HEADS = ("logits", "score")
+_HEADS = ("logits", *OWN_OUTPUT)
 _PREFIXES = ("conversation", "generation")
 _TABLES = (".yaml", ".yml", ".csv", ".tsv")
 _TEXTS = ("location", "name", "revision", "adapter", "adapter_revision", "family", "base", "stage",
@@ -86,14 +90,18 @@ class Model:
         Number of parameters; by default counted from the weights.
     dtype : {"float32", "bfloat16", "float16"}
         Of weights and arithmetic.
-    head : {"logits", "score"} or callable
+    head : {"logits", "score", "rewards"} or callable
         Where the reward comes from: the logits of the classification head; the attribute ``score``
-        of the output of a model with its own code; or a function of the hidden states after the
+        or ``rewards`` of the output of a model with its own code, of one value a conversation or of
+        one a label; or a function of the hidden states after the
         last norm, a torch.Tensor of float32, shape (R, hidden), that returns rewards, shape (R,) or
         (R, 1).
         All are computed in float32 from the hidden states, whatever `dtype` is.
-    label : int or str, optional
-        Which label of a head that has several, by number or by name.
+    label : int or str or sequence of these, optional
+        Which label of a head that has several, by number or by name; or several of them, or
+        ``"all"``. Of several labels each has a row of its own in the results, named "model: label",
+        and they are computed in one pass. They are outcomes of one model, and no models of their
+        own: the coords ``reward_model`` and ``label`` say so, and a fit goes by them.
     reward_at : {"own", "last", "last-non-pad"}
         Where the reward is read. ``"own"``: where the model's own head reads it in a conversation
         by itself. That is the last token that is not the padding of its configuration, as for all
@@ -153,7 +161,7 @@ class Model:
     n_params: float | None = None
     dtype: str = "float32"
     head: str | Callable[[Any], Any] = "logits"
-    label: int | str | None = None
+    label: int | str | Sequence[int | str] | None = None
     reward_at: str = "own"
     template: str = "chat"
     prefix: str = "conversation"
@@ -187,6 +195,7 @@ class Model:
         if not callable(self.head):
             self._check_choice("head", _HEADS)
         self._check_types()
+        self._check_label()
         check_printable(self.name, "name of a model,")
         for field in ("revision", "adapter_revision"):
             value = getattr(self, field)
@@ -264,7 +273,6 @@ class Model:
             **dict.fromkeys((*_TEXTS, "tokenizer", "source", "tuning"), ((str,), "expected text")),
             **dict.fromkeys(("n_pairs", "seed", "step"), ((int,), "expected a whole number")),
             "n_params": ((int, float), "expected a number such as 8.0e9"),
-            "label": ((int, str), "expected its number, from 0, or its name"),
             "trust_remote_code": ((bool,), "expected true or false"),
         }
         for field, (types, wanted) in expected.items():
@@ -273,12 +281,37 @@ class Model:
             fits = isinstance(value, types) and (isinstance(value, bool) == (types == (bool,)))
             if value is not None and (not fits or value in ("", math.inf) or value != value):
                 raise ValueBiasError(f"The model {self.name!r} has {field}={value!r}; {wanted}.")
-        for field in ("n_params", "label", "n_pairs", "step"):
+        for field in ("n_params", "n_pairs", "step"):
             value = getattr(self, field)
             if isinstance(value, int | float) and value < 0:
                 raise ValueBiasError(
                     f"The model {self.name!r} has {field}={value!r}; it cannot be negative."
                 )
+
+    def _check_label(self) -> None:
+        label: Any = self.label
+        if label is None:
+            return
+        several = isinstance(label, Sequence) and not isinstance(label, str)
+        labels = tuple(label) if several else (label,)
+        known = all(
+            (isinstance(one, int) and not isinstance(one, bool) and one >= 0)
+            or (isinstance(one, str) and bool(one.strip()))
+            for one in labels
+        )
+        if not labels or not known or len(set(labels)) < len(labels):
+            raise ValueBiasError(
+                f"The model {self.name!r} has label={shown(label)}; expected a label's number, "
+                "from 0, or its name, or a list of different ones, or 'all'."
+            )
+        if several:
+            object.__setattr__(self, "label", labels)
+        if (several or label == ALL_LABELS) and callable(self.head):
+            raise ValueBiasError(
+                f"The model {self.name!r} has label={shown(label)} and a function as its head, "
+                "which gives one reward a conversation. Leave label out; or give a model for each "
+                "of several functions."
+            )
 
 
 _FIELDS = tuple(field.name for field in fields(Model))

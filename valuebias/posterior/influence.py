@@ -59,7 +59,8 @@ def influence(fit: Posterior, table: pd.DataFrame, *, progress: bool) -> pd.Data
 def left_out_units(data: xr.Dataset, spec: Mapping[str, Any]) -> list[tuple[str, Unit]]:
     """List the units to leave out: every model, then every base that several models share."""
     models, bases = model_units(data), base_units(data, base_coordinate(spec))
-    shared = [unit for unit in bases if len(unit.models) > 1]
+    alone = {unit.models for unit in models}
+    shared = [unit for unit in bases if unit.models not in alone]
     return [("model", unit) for unit in models] + [("base", unit) for unit in shared]
 
 

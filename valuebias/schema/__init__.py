@@ -22,8 +22,10 @@ model, prompt or response are welcome, such as a word's ``frequency``; scores ma
 ``n_tokens`` on response. Rewards made here have two more on model: ``read_at``, where in the
 conversation the reward was read ("end of conversation", "end of answer", "by its own code", or how
 many tokens before the end; after a semicolon for which answers it was elsewhere), and
-``read_token``, the token there ("" where it is the answer's own, or is not known). Implicit rewards
-of policies have ``reference``, the model that each was scored against, and ``beta``. Attributes:
+``read_token``, the token there ("" where it is the answer's own, or is not known). Where a reward
+model was scored by several labels of its head, each is a row: ``reward_model`` says of which model
+and ``label`` which one, and a fit takes rows of one reward model for one model. Implicit rewards of
+policies have ``reference``, the model that each was scored against, and ``beta``. Attributes:
 ``schema`` ("valuebias/1"), ``kind`` (reward, logprob or implicit), ``units`` ("1" for rewards,
 whose scale is arbitrary, else "nat") and ``provenance`` (JSON text).
 """

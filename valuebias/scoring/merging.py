@@ -94,7 +94,7 @@ def merge(
     _check_models(parts)
     _check_finished(parts)
     coords = {name: entry["coords"] for part in parts for name, entry in part.models.items()}
-    bases.warn({name: str(said.get("base", "")) for name, said in coords.items()}, stacklevel=2)
+    bases.warn(bases.stated(coords), stacklevel=2)
     provenance = _provenance(parts)
     if not (restore(target) and _is_merged(target, provenance)):
         probe(target, folder=True)

@@ -8,7 +8,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,14 @@ from valuebias.backends.registry import get_backend
 from valuebias.models.adapters import CONFIG
 from valuebias.models.bases import nothing_known
 from valuebias.models.config import ModelConfig
+from valuebias.models.labels import label_coords
 from valuebias.models.references import reference_of, references_of
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.spec import Model, path_of
 from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, pack
-from valuebias.scoring.prepare import reading_of, shared
+from valuebias.scoring.labels import with_labels
+from valuebias.scoring.prepare import checkpoint_of, reading_of, shared
 from valuebias.scoring.request import (
     Block,
     Kind,
@@ -66,6 +68,7 @@ def _seconds(value: float) -> str:
 
 
 _MODEL = "model"
+_NOTHING_MORE = {"packs": 0.0, "tokens": 0.0, "flop": 0.0, "shared": 1.0}
 _COLUMNS: dict[str, Callable[[float], str]] = {
     "pairs": "{:,.0f}".format,
     "packs": "{:,.0f}".format,
@@ -234,6 +237,7 @@ def plan(
     )
     part = None if shard is None else check_shard(shard, request.kind)
     engine = get_backend(backend)
+    request = with_labels(request, engine, weights=False)
     if part is not None:
         request = shared(request, engine, *part)
     share = request.share
@@ -241,7 +245,9 @@ def plan(
     device = _option(engine, "device") or engine.devices()[0]
     efficiency = _EFFICIENCY.get(device.partition(":")[0], 0.5)
     speeds: dict[str, float] = {}
-    rows, bases, lines = {}, {}, []
+    rows: dict[str, dict[str, float]] = {}
+    bases, lines = {}, []
+    passes: dict[Model, str] = {}
     for name, model in _to_run(request).items():
         if share is not None and not share.rows(name):
             continue
@@ -251,7 +257,8 @@ def plan(
         if name == model.name:
             # A policy without a stated base was trained from its reference.
             of_policy = reference_of(model).name if request.kind == "implicit" else ""
-            bases[name] = resolved.model.base or of_policy
+            labelled = label_coords(resolved, checkpoint_of(model))
+            bases[labelled.get("reward_model", name)] = resolved.model.base or of_policy
         tokenizer = Tokenizer(resolved)
         prompt = str(request.prompts.table["text"].iloc[0])
         before = tokenizer.prefix(prompt)
@@ -267,9 +274,15 @@ def plan(
             said.append(_MERGED.format(_place(resolved)))
         elif resolved.source.file is None and (resolved.source.folder / CONFIG).is_file():
             said.append(_BESIDE)
+        alike = replace(model, name=model.location, label=None)
+        first = passes.setdefault(alike, name) if engine.several_labels else name
+        if first == name:
+            packs = tokens or _BATCH_TOKENS
+            counts = _count(request, name, engine, tokenizer, resolved.model_config, packs)
+        else:
+            said.append(f"this label is read from the passes of {first!r}.")
+            counts = rows[first] | _NOTHING_MORE
         lines += [f"{name!r}: {line}" for line in said]
-        packs = tokens or _BATCH_TOKENS
-        counts = _count(request, name, engine, tokenizer, resolved.model_config, packs)
         if model.dtype not in speeds:
             speeds[model.dtype] = matmul_speed(device, model.dtype)
         reached = speeds[model.dtype] * efficiency

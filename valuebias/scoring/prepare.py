@@ -14,6 +14,7 @@ from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError
 from valuebias.models.bases import followed
 from valuebias.models.fingerprint import Unknowable, fingerprint
+from valuebias.models.labels import label_coords
 from valuebias.models.reading import Reading
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.spec import Model, path_of, read_models
@@ -23,7 +24,15 @@ from valuebias.scoring.request import ScoringRequest, block_shape
 from valuebias.scoring.sharing import Share, Work
 from valuebias.scoring.store import Entry
 
-__all__ = ["PreparedModel", "Tokenizers", "by_base", "prepare", "reading_of", "shared"]
+__all__ = [
+    "PreparedModel",
+    "Tokenizers",
+    "by_base",
+    "checkpoint_of",
+    "prepare",
+    "reading_of",
+    "shared",
+]
 
 _SAMPLED = 8  # words whose tokens are compared with a server's
 
@@ -101,7 +110,7 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
         if served is not None:
             engine.check_tokens(resolved.source, _samples(request, tokenizer))
         reading = reading_of(request, tokenizer) if request.kind == "reward" else None
-        coords = resolved.model.coords()
+        coords = resolved.model.coords() | label_coords(resolved, checkpoint_of(specified))
         if reading is not None:
             coords["read_at"] = reading.position + reading.exceptions
             coords["read_token"] = reading.token
@@ -164,6 +173,11 @@ def _place(model: Model) -> str:
         return end(model.location)
     at = "" if model.adapter_revision is None else f"@{model.adapter_revision}"
     return f"{end(model.location)} + {end(model.adapter)}{at}"
+
+
+def checkpoint_of(model: Model) -> str:
+    """Name a checkpoint, of which several labels may be scored."""
+    return _place(model) + ("" if model.revision is None else f"@{model.revision}")
 
 
 def _sharing(prepared: Sequence[PreparedModel]) -> list[PreparedModel]:

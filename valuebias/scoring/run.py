@@ -25,7 +25,8 @@ from valuebias.models import bases
 from valuebias.models.references import references_of
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, Runner, loaded
 from valuebias.scoring.keeping import BlockWriter, InMemory, OnDisk
-from valuebias.scoring.prepare import PreparedModel, by_base, prepare, shared
+from valuebias.scoring.labels import LabelWriters, together, union, with_labels
+from valuebias.scoring.prepare import PreparedModel, prepare, shared
 from valuebias.scoring.references import (
     Against,
     check_not_its_own,
@@ -240,6 +241,7 @@ def score(
             f"The backend {engine.name!r} does not compute {request.measured!r} scores, only "
             f"{', '.join(sorted(engine.kinds))}. Choose another backend."
         )
+    request = with_labels(request, engine)
     if part is not None:
         index, n = part
         if store is None:
@@ -343,54 +345,67 @@ def _fill(
     """Score what is missing, model by model; give all blocks that are there then."""
     everything: list[Block] = []
     entries = [model.entry for model in prepared]
-    total = sum(model.weight * model.pairs(request) for model in prepared)
+    groups = together(prepared, engine)
+    total = sum(group.members[0].weight * group.members[0].pairs(request) for group in groups)
     with (
         keeper.opened(entries),
         memory.set_aside(),
-        scoring_progress(shown=progress, n_models=len(prepared), work=total) as models_progress,
+        scoring_progress(shown=progress, n_models=len(groups), work=total) as models_progress,
         ExitStack() as finishing,
     ):
-        known = {model.name: model.entry.coords.get("base", "") for model in prepared}
-        known |= {entry["name"]: entry["coords"].get("base", "") for entry in keeper.stored()}
         if warn:
-            bases.warn(known, stacklevel=3)
+            said = {model.name: model.entry.coords for model in prepared}
+            said |= {entry["name"]: entry["coords"] for entry in keeper.stored()}
+            bases.warn(bases.stated(said), stacklevel=3)
         finishing.callback(engine.release)
-        # Adapters of one base after one another, whatever order the results have.
-        for model in (model for group in by_base(prepared) for _, model in group):
+        for group in groups:
+            first, n_prompts = group.members[0], len(request.prompts)
             vocabulary = NO_TOKENS
             if request.words is None:
-                vocabulary = model.tokenizer().vocabulary()
-            model_scores = keeper.scores_of(model.entry, vocabulary)
-            todo, own, n_prompts = model_scores.missing(), model_scores.blocks, len(request.prompts)
+                vocabulary = first.tokenizer().vocabulary()
+            places = [keeper.scores_of(model.entry, vocabulary) for model in group.members]
+            missing, own = [place.missing() for place in places], [p.blocks for p in places]
             if request.share is not None:
-                todo, own = (request.share.of(model.name, some) for some in (todo, own))
-                n_prompts = request.share.prompts(model.name)
-            everything += own
+                missing, own = (
+                    [
+                        request.share.of(model.name, some)
+                        for model, some in zip(group.members, each, strict=True)
+                    ]
+                    for each in (missing, own)
+                )
+                n_prompts = request.share.prompts(first.name)
+            everything += [block for some in own for block in some]
+            todo = union(missing)
             models_progress.model(
-                model.name,
-                pairs=sum(block.pairs for block in own),
+                group.name,
+                pairs=sum(block.pairs for block in union(own)),
                 todo=sum(block.pairs for block in todo),
                 n_prompts=n_prompts,
-                weight=model.weight,
+                weight=first.weight,
             )
             if todo:
-                source = Conversations(request, model.tokenizer(), vocabulary)
-                finish = BlockWriter(
-                    request, model, model_scores, vocabulary, against.get(model.name)
-                )
+                source = Conversations(request, first.tokenizer(), vocabulary)
+                writers = [
+                    BlockWriter(request, model, place, vocabulary, against.get(model.name))
+                    for model, place in zip(group.members, places, strict=True)
+                ]
                 with (
-                    loaded(engine, model.resolved.source, batch_tokens=batch_tokens) as runner,
+                    loaded(
+                        engine, group.source, batch_tokens=batch_tokens, width=group.width
+                    ) as runner,
                     closing(_batches(source, todo)) as batches,
                 ):
-                    keeper.note_run(model.name, _run_record(runner))
+                    for model, some in zip(group.members, missing, strict=True):
+                        if some:
+                            keeper.note_run(model.name, _run_record(runner))
                     memory.release()
-                    _work_off(batches, runner, finish, models_progress)
+                    _work_off(batches, runner, LabelWriters(writers, missing), models_progress)
             models_progress.end()
     return everything
 
 
 def _work_off(
-    batches: Iterable[Batch], runner: Runner, finish: BlockWriter, models_progress: ScoringProgress
+    batches: Iterable[Batch], runner: Runner, finish: LabelWriters, models_progress: ScoringProgress
 ) -> None:
     for batch in batches:
         # Where conversations repeat, one computation counts for several pairs.
