@@ -138,7 +138,8 @@ class Reader:
         framed = {m[1] for m in _FRAMED.finditer(_DIRECTION.sub(" ", text))}
         framings = frozenset(f for f in self.framings if f.split(",")[0] in framed)
         if not framings:
-            framings = before.framings if goes_on else frozenset(self.framings[:1])
+            # A sentence that names none may go on about those before, or be of the headline's.
+            framings = frozenset(self.framings[:1]) | (before.framings if goes_on else frozenset())
         heading = heading.lower()
         level = next((m[1] for m in _HEADED.finditer(heading)), None)
         return Said(

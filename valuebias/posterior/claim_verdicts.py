@@ -18,6 +18,8 @@ from valuebias.posterior.claim_cues import (
     NOUNS,
     OUT_OF_REACH,
     chance_columns,
+    column_of,
+    diagnostic_of,
 )
 from valuebias.posterior.claim_own import OwnWords, no_claims
 from valuebias.posterior.claim_quantities import Quantity, names_of, quantities
@@ -37,10 +39,21 @@ UNCLAIMED = {
 }  # fmt: skip
 _CHANCE_OF = re.compile(r"probab\w*(?:(?!\band\b|\bwith\b|interval)[^,;:(]){0,60}$")
 _LEVEL = re.compile(r"\s?(?:[a-z-]+\s){0,2}(?:interval|CIs?\b|CrIs?\b|HDIs?\b|ETIs?\b|joint)", re.I)
+_END_AT = re.compile(r"\|\s*(?:lower|upper|interval),?\s\(?$", re.I)
 _ESTIMATES = ("mean", "median")
 _ENDS = {"lower": ("lower", "lower_joint"), "upper": ("upper", "upper_joint")}
 _SIGNED = {*_ESTIMATES, "lower", "upper", "lower_joint", "upper_joint"}
 _DIFFER = re.compile(r"differ|\bgap")
+_LEANS = re.compile(r"\bleans?\b")
+_COMPARES = re.compile(
+    r"differ|\bgap|\bthan\b|\bmore\b|\bless\b|further|\bover\b|compared|against|−"
+)
+_CAPTION = re.compile(r":\s*$|\btable\b|^\W*tab\.")
+_CLAUSE = re.compile(r"[,;:]\s|\b(?:and|but)\b")
+_EVERY = re.compile(
+    r"\b(?:all|every|each|any|no|none|never|largest|max\w*|highest|were|are|values)\b"
+)
+_WORST = {"rhat": ("<", "≤"), "ess_bulk": (">", "≥"), "ess_tail": (">", "≥")}
 _WINDOW, _SHORT, _MOST_LEVELS, _MOST_KEPT = 60, 20, 6, 200
 _HALF, _CHANCY = 0.5 + 1e-6, 0.25
 _REMEMBERED = 6  # sentences
@@ -87,7 +100,8 @@ class Judge:
             for earlier in unread[:-1]:
                 before = self.reader.after(earlier, self.reader.read(earlier, before), before)
             unread = []
-            caption = f" {before.text}" if passage.header else ""
+            is_caption = passage.header and _CAPTION.search(before.text)
+            caption = f" {before.text}" if is_caption else ""
             said = replace(self.reader.read(passage, before), under=heading + caption)
             near, is_own = 0, None
             for number in passage.numbers:
@@ -159,6 +173,9 @@ class Judge:
             return False
         if q.levels and mentioned and not {*q.levels} <= mentioned:
             two = self.n_levels.get(q.variable) == 2 and len(q.levels) == 2
+            # "The lean of Gemma" is no difference, though only one other family is there.
+            if two and says(_LEANS, said.text) and not says(_COMPARES, said.text):
+                return False
             if not two and q.variable != "overall":
                 return False
         over = said.of("category")
@@ -216,7 +233,9 @@ class Judge:
         if any(start < number.end and number.start < end for start, end, _ in said.spans):
             return "part of a name"
         of_interval = number.value == said.prob and "interval" in said.text
-        if number.percent and (of_interval or _LEVEL.match(passage.text, number.end)):
+        before = passage.text[max(number.start - _WINDOW, 0) : number.start]
+        names_level = _LEVEL.match(passage.text, number.end) or _END_AT.search(before)
+        if number.percent and (of_interval or names_level):
             return "the probability of an interval"
         if _LIMIT.search(passage.text[max(number.start - 20, 0) : number.end + 10].lower()):
             return "a limit"
@@ -259,6 +278,10 @@ class Judge:
 
     def _columns(self, number: WrittenNumber, said: Said, before: str, heading: str) -> set[str]:
         """Return the columns that a number can stand in, by the words around it."""
+        if own := column_of(heading):
+            return own
+        if diagnostic := diagnostic_of(_CLAUSE.split(before)[-1]):
+            return diagnostic
         cues = [columns for columns, form in CUES.items() if says(form, heading)]
         if not cues and number.percent:
             cues = [("p",)] if says(CUES["p",], said.text) or number.relation else []
@@ -302,6 +325,10 @@ class Judge:
         target = np.abs(known) if free_of_sign else known
         if number.relation:
             true = holds(target, number.relation, x)
+            # What is said of all has to hold of the worst.
+            of_all = says(_EVERY, said.text) and not said.names
+            if of_all and all(number.relation in _WORST.get(c, ()) for _, c, _ in values):
+                true &= bool(true.all())
             k = nearest(target, x, true if true.any() else None)
             described = _described(values[k])
             worth = bound_chance(target, number)
