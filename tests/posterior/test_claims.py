@@ -601,12 +601,59 @@ class TestOfWhatANumberIs:
             if name != "difference"
         ]
         text = "\n".join([f"| family | mean | {ends[0]} | {ends[1]} |", "|---|---|---|---|", *rows])
-        assert set(judged(f"Leans with 90% intervals.\n\n{text}", judge)["verdict"][1:]) == {
-            "follows"
-        }
+        table = judged(f"Leans with 90% intervals.\n\n{text}", judge)
+        assert table.loc[~table["number"].str.endswith("%"), "verdict"].eq("follows").all()
         row = found["Gemma"]
         swapped = text.replace(number(row["lower"]), number(row["upper"] + 0.07))
         assert set(judged(swapped, judge)["verdict"]) > {"follows"}
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "The lean of {a} is {x} SD and that of {b} is {y} SD.",
+            "{a} leans by {x} SD, {b} by {y} SD.",
+            "Mean leans were {x} SD ({a}) and {y} SD ({b}).",
+            "{a} and {b} had mean leans of {x} SD and {y} SD, respectively.",
+        ],
+    )
+    def test_each_number_is_of_its_own_name(self, text: str, found: Rows, judge: Judge) -> None:
+        x, y = (number(found[name]["mean"]) for name in ("Gemma", "Llama"))
+        right = judged(text.format(a="Gemma", b="Llama", x=x, y=y), judge)
+        assert right["verdict"].tolist() == ["follows"] * 2
+        swapped = judged(text.format(a="Llama", b="Gemma", x=x, y=y), judge)
+        assert swapped["verdict"].isin(FAULTS).all()
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "The difference Gemma − Llama was {x} SD under {a} prompts and {y} SD under {b} ones.",
+            "Under {a} and {b} prompts Gemma − Llama differ by {x} and {y} SD, respectively.",
+            "Under {a} prompts Gemma − Llama differ by {x} SD, under {b} ones by {y} SD.",
+        ],
+    )
+    def test_each_number_is_of_its_own_framing(self, text: str, fit: Fit, judge: Judge) -> None:
+        table = fit.contrasts()
+        under = table[table["form"] == "difference"].set_index("framing")["mean"]
+        x, y = (number(under[name]) for name in ("positive", "negative"))
+        right = judged(text.format(a="positive", b="negative", x=x, y=y), judge)
+        assert right["verdict"].tolist() == ["follows"] * 2
+        swapped = judged(text.format(a="negative", b="positive", x=x, y=y), judge)
+        assert swapped["verdict"].isin(FAULTS).all()
+
+    def test_towards_a_category(self, found: Rows, judge: Judge) -> None:
+        lean = found["Llama"]["mean"]
+        assert lean < -0.1
+        for towards, said in (("communion", "follows"), ("agency", "sign")):
+            text = f"Llama's models lean towards {towards} by {abs(lean):.2f} SD."
+            assert verdict(text, judge) == said
+
+    def test_the_probability_of_the_region(self, found: Rows, judge: Judge) -> None:
+        inside = found["difference"]["p_rope"]
+        for text in ("P(ROPE) = {}.", "The probability that the difference is practically zero "
+                     "(ROPE) is {}."):  # fmt: skip
+            assert verdict(text.format(f"{inside:.3f}"), judge) == "follows"
+            assert verdict(text.format(f"{inside + 0.2:.3f}"), judge) in FAULTS
+        assert "a decimal comma" in judged("The difference was 0,23 SD.", judge)["remark"].tolist()
 
     def test_a_sentence_without_framing_may_be_of_the_headlines(
         self,
