@@ -266,7 +266,9 @@ def test_the_headline_of_an_unconverged_fit_of_one_model_follows() -> None:
     ds = valuebias.simulate(n_models={"A": 1}, n_prompts=2, n_words=3, seed=1).isel(prompt=[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ValueBiasWarning)
-        fit = valuebias.fit(ds, draws=200, tune=50, chains=2, seed=2, progress=False)
+        fit = valuebias.fit(
+            ds, draws=200, tune=50, chains=2, seed=3, sampler="nutpie", progress=False
+        )
     assert isinstance(fit, Fit)
     text = str(fit.headline())
     assert "transitions diverged" in text
