@@ -203,9 +203,13 @@ def _several_categories(data: Data) -> Iterator[Finding]:
         yield Finding(
             "note",
             "response",
-            f"{len(several)} words are in more than one category and count in each"
-            f"{'' if are_marks(given.astype(float)) else ', by their weights'}: "
-            f"{few(several)}.",
+            f"{len(several)} words are in more than one category and "
+            + (
+                "lie midway between these, so that they tell nothing of their difference"
+                if are_marks(given.astype(float))
+                else "count in each, by their weights"
+            )
+            + f": {few(several)}.",
         )
 
 
