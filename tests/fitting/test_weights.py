@@ -200,8 +200,8 @@ def test_other_lexicons_of_a_multiverse_may_have_weights() -> None:
 
 
 def test_a_placebo_is_of_the_difference_that_is_fitted() -> None:
-    """Also where words are in two categories: the largest part of the posterior mean is no other."""
-    ds = simulate(
+    """Also where words are in two categories, of which plain means tell less."""
+    ds = valuebias.simulate(
         n_models={"A": 4, "B": 4}, n_prompts=20, n_words={"x": 40, "y": 40}, effects={"A": 0.8},
         overlap=0.4, seed=2,
     )  # fmt: skip
