@@ -138,8 +138,8 @@ class Reader:
                     levels[variable] = set(named)
                     order |= {pair for pair in before.order if set(pair) <= named}
         text = passage.text.lower()
-        named = {m[1] for m in _FRAMED.finditer(_DIRECTION.sub(" ", text))}
-        framings = frozenset(f for f in self.framings if f.split(",")[0] in named)
+        framed_here = {m[1] for m in _FRAMED.finditer(_DIRECTION.sub(" ", text))}
+        framings = frozenset(f for f in self.framings if f.split(",")[0] in framed_here)
         if not framings:
             # A sentence that names none may go on about those before, or be of the headline's.
             framings = frozenset(self.framings[:1]) | (before.framings if goes_on else frozenset())

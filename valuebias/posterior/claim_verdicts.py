@@ -427,7 +427,9 @@ def _may_be(
         if own is None:
             continue
         named = frozenset().union(*by_start.values())
-        levels = q.levels if q.variable == variable and len(q.levels) == 1 else ()
+        levels: tuple[str, ...] = ()
+        if q.variable == variable and len(q.levels) == 1:
+            levels = q.levels
         levels = (q.framing.split(",")[0],) if variable == "framing" else levels
         levels = tuple(q.names) if variable in ("model", "base") else levels
         if named.intersection(levels) and own.isdisjoint(levels):
