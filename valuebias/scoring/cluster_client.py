@@ -1,0 +1,154 @@
+"""What is looked at before workers of a Dask cluster score: the client, and who its workers are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from valuebias.backends.base import Backend
+from valuebias.errors import ValueBiasError, few, shown
+from valuebias.scoring.records import score_packages
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["AGAIN", "check_client", "check_versions", "connected", "dumped", "workers_of"]
+
+_CONNECT = 10.0
+"""Seconds in which a scheduler must answer."""
+_WAIT = 30.0
+"""Seconds in which the first worker must have come."""
+AGAIN = "What was finished is kept in the store, if one was given; run the same call again."
+
+
+def _client_class() -> type[Client]:
+    try:
+        import distributed
+    except ImportError as error:
+        raise ValueBiasError(
+            f"Workers are those of Dask, which is not installed here ({error}). Install it with: "
+            'pip install "valuebias[cluster]"'
+        ) from error
+    made: type[Client] = distributed.Client
+    return made
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """Connect to the scheduler at an address while the block runs."""
+    make = _client_class()
+    try:
+        client = make(address, timeout=_CONNECT, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ValueBiasError(
+            f"No scheduler of Dask answers at {shown(address)} ({error}). Start one, `dask "
+            "scheduler`, which says its address, such as tcp://10.0.0.1:8786; and workers, `dask "
+            "worker ADDRESS`."
+        ) from error
+    with client:
+        yield client
+
+
+def check_client(client: Any, engine: Backend) -> None:
+    """Refuse what cannot be scored with, before any work is done."""
+    if not isinstance(client, _client_class()):
+        raise ValueBiasError(
+            f"client is {shown(client)}; expected a distributed.Client. Make one: "
+            'Client("tcp://HOST:8786") of a scheduler\'s address, Client(cluster) of a cluster.'
+        )
+    if client.asynchronous:
+        raise ValueBiasError(
+            "The client is asynchronous, and scoring waits for its workers. Make it by "
+            "Client(..., asynchronous=False), outside a coroutine."
+        )
+    if client.status != "running":
+        raise ValueBiasError(
+            f"The client is not connected to a scheduler (it is {client.status}). Make a new one, "
+            "and leave its block (`with Client(...) as client:`) only after the call."
+        )
+    if not engine.weights_here:
+        raise ValueBiasError(
+            f"The backend {engine.name!r} sends its requests to a server, which does the work, so "
+            "that workers would bring nothing. Score without client=; in_flight= says how many "
+            "requests the server has at once.",
+            in_shell=f"The backend {engine.name!r} sends its requests to a server, which does the "
+            "work, so that workers would bring nothing. Leave --scheduler out.",
+        )
+    dumped(engine, f"The backend {shown(engine)}")
+    _wait_for_one(client)
+    check_versions(client, engine, list(workers_of(client)))
+
+
+def dumped(content: Any, what: str) -> bytes:
+    """Make bytes of what workers are told."""
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(content))
+    except Exception as error:
+        raise ValueBiasError(
+            f"{what} cannot be sent to workers ({type(error).__name__}: {error}). Give one that "
+            "can be pickled: of numbers, texts and tensors, without open files, locks or "
+            "connections."
+        ) from error
+
+
+def workers_of(client: Client) -> dict[str, int]:
+    """Name the workers that are there now, and their numbers of threads."""
+    if client.status == "running":
+        with suppress(OSError, TimeoutError):
+            return dict(client.nthreads())
+    raise ValueBiasError(f"The scheduler is gone (the client is {client.status}). {AGAIN}")
+
+
+def _wait_for_one(client: Client) -> None:
+    end = time.monotonic() + _WAIT
+    while not workers_of(client):
+        if time.monotonic() > end:
+            address = client.scheduler.address
+            raise ValueBiasError(
+                f"The scheduler {address} has no workers, and none came in {_WAIT:.0f} s. Start "
+                f"some: `dask worker {address}` on each machine, or cluster.scale(n). Where they "
+                "have to queue, wait for them before: client.wait_for_workers(1)."
+            )
+        time.sleep(0.1)
+
+
+def check_versions(client: Client, engine: Backend, workers: Sequence[str]) -> None:
+    """Refuse workers on which the same model may give other numbers."""
+
+    # Inside a function, so that it is sent as it is: a worker may lack valuebias.
+    def of_worker() -> Any:
+        try:
+            from valuebias.scoring.records import score_packages
+        except ImportError as error:
+            return f"{type(error).__name__}: {error}"
+        return score_packages()
+
+    own = score_packages()
+    answers = client.run(of_worker, workers=list(workers), on_error="return") if workers else {}
+    for worker, found in answers.items():
+        if isinstance(found, str):
+            raise ValueBiasError(
+                f"The worker {worker} cannot import valuebias ({found}). Install valuebias "
+                f"{own.get('valuebias', '')} there, with the extra of the backend."
+            )
+        if isinstance(found, Exception):
+            # Gone in the meantime, as far as anybody can tell.
+            continue
+        names = [name for name in {**own, **found} if _matters(name, engine)]
+        unlike = [name for name in names if own.get(name) != found.get(name)]
+        if unlike:
+            said = [f"{name} {found.get(name, '(none)')}" for name in unlike]
+            here = [f"{name} {own.get(name, '(none)')}" for name in unlike]
+            raise ValueBiasError(
+                f"The worker {worker} has {few(said, quote=False)}; here it is "
+                f"{few(here, quote=False)}. Scores of one run are computed by one version: "
+                "install the same on all workers, and start them again."
+            )
+
+
+def _matters(name: str, engine: Backend) -> bool:
+    return engine.extra in ("onnx", "optimum") or not name.startswith(("onnx", "optimum"))
