@@ -138,6 +138,14 @@ class TestTheSame:
                 score(models[kind], client=client, **asked), score(models[kind], **asked)
             )
 
+    def test_scores_are_written_beside_a_client(
+        self, client: Any, models: dict[str, list[Model]], tmp_path: Path
+    ) -> None:
+        """Xarray asks a scheduler to lock what it writes, where there is one."""
+        scores = score(models["reward"][0], None, client=client)
+        valuebias.write(scores, tmp_path / "scores.nc")
+        xr.testing.assert_equal(valuebias.read(tmp_path / "scores.nc"), scores)
+
     def test_of_policies(self, client: Any, models: dict[str, list[Model]], tmp_path: Path) -> None:
         first, second = models["logprob"]
         policy = Model(first.location, name="policy", base="b", reference=second.location)

@@ -6,7 +6,6 @@ Workers compute blocks (:mod:`valuebias.scoring.cluster_worker`); who computes w
 
 from __future__ import annotations
 
-import os
 import uuid
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -19,8 +18,15 @@ import numpy as np
 
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError, ValueBiasWarning
-from valuebias.models.spec import Model, path_of
-from valuebias.scoring.cluster_client import AGAIN, check_versions, dumped, workers_of
+from valuebias.models.spec import Model
+from valuebias.scoring.cluster_client import (
+    AGAIN,
+    PATIENCE,
+    absolute,
+    check_versions,
+    dumped,
+    workers_of,
+)
 from valuebias.scoring.compute import NO_TOKENS
 from valuebias.scoring.keeping import BlockWriter, Held, InMemory, OnDisk
 from valuebias.scoring.model_scores import ModelScores
@@ -36,9 +42,6 @@ if TYPE_CHECKING:
     from valuebias.scoring.cluster_worker import Answer
 
 __all__ = ["fill"]
-
-_PATIENCE = 60.0
-"""Seconds in which one must have come back, where all are gone."""
 
 
 def fill(
@@ -64,7 +67,7 @@ def fill(
         for job in jobs:
             job.batch_tokens = batch_tokens
         with _crew(client, engine, request, ordered, bar) as crew:
-            Dealer(jobs, crew, patience=_PATIENCE).run()
+            Dealer(jobs, crew, patience=PATIENCE).run()
     return everything
 
 
@@ -186,17 +189,12 @@ def _asked(one: PreparedModel, model: Model) -> Any:
     """Say what a worker needs to find a model by itself, and to know that it is the same."""
     from valuebias.scoring.cluster_worker import Asked
 
-    places = {key: getattr(model, key) for key in ("location", "adapter", "tokenizer")}
-    paths: dict[str, Any] = {
-        key: os.path.abspath(path_of(place))
-        for key, place in places.items()
-        if place is not None and path_of(place).exists()
-    }
-    if one.resolved.commit and model.adapter is None and "location" not in paths:
+    if one.resolved.commit and model.adapter is None:
         model = replace(model, revision=one.resolved.commit)
+    model, paths = absolute(model)
     return Asked(
-        model=replace(model, **paths),
-        paths=tuple(paths.values()),
+        model=model,
+        paths=paths,
         shared=one.resolved.source.shared,
         settings=one.entry.settings,
     )

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError, few, shown
+from valuebias.models.spec import Model, path_of
 from valuebias.scoring.records import score_packages
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["AGAIN", "check_client", "check_versions", "connected", "dumped", "workers_of"]
+__all__ = [
+    "AGAIN",
+    "PATIENCE",
+    "absolute",
+    "check_client",
+    "check_versions",
+    "connected",
+    "dumped",
+    "workers_of",
+]
 
 _CONNECT = 10.0
 """Seconds in which a scheduler must answer."""
 _WAIT = 30.0
 """Seconds in which the first worker must have come."""
+PATIENCE = 60.0
+"""Seconds in which a worker must have come back, where all are gone."""
 AGAIN = "What was finished is kept in the store, if one was given; run the same call again."
 
 
@@ -79,6 +93,17 @@ def check_client(client: Any, engine: Backend) -> None:
     dumped(engine, f"The backend {shown(engine)}")
     _wait_for_one(client)
     check_versions(client, engine, list(workers_of(client)))
+
+
+def absolute(model: Model) -> tuple[Model, tuple[str, ...]]:
+    """Write a model's paths so that they mean the same elsewhere; give those that must be there."""
+    places = {key: getattr(model, key) for key in ("location", "adapter", "tokenizer")}
+    paths: dict[str, Any] = {
+        key: os.path.abspath(path_of(place))
+        for key, place in places.items()
+        if place is not None and path_of(place).exists()
+    }
+    return replace(model, **paths), tuple(paths.values())
 
 
 def dumped(content: Any, what: str) -> bytes:
