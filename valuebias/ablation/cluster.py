@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,10 +23,11 @@ from valuebias.ablation.design import Design
 from valuebias.errors import ValueBiasError, few, shown
 from valuebias.models.spec import Model
 from valuebias.scoring.cluster_client import (
-    PATIENCE,
     absolute,
+    answer,
     check_client,
     dumped,
+    finished,
     workers_of,
 )
 
@@ -89,8 +89,6 @@ def _token(folder: Path) -> Iterator[str]:
 
 def run_cells(client: Client, design: Design, bases: Sequence[tuple[Model, Base]]) -> None:
     """Do all cells of a study; note which runs failed, and why."""
-    from distributed import KilledWorker
-
     from valuebias.ablation.cluster_worker import Asked, StudyPlugin, do
 
     check(client, design)
@@ -106,20 +104,9 @@ def run_cells(client: Client, design: Design, bases: Sequence[tuple[Model, Base]
         for i, cell in enumerate(sorted(cells, key=lambda cell: -(cell[3] or 0))):
             futures[client.submit(do, name, cell, key=f"{name}-{i}", pure=False)] = cell
         with progress_bar(f"{len(cells)} parts by workers", shown=design.progress) as advance:
-            for future in _finished(client, design, futures):
+            for future in finished(client, futures, lambda: check(client, design)):
                 cell = futures.pop(future)
-                error = future.exception() if future.status == "error" else None
-                if isinstance(error, KilledWorker):
-                    raise ValueBiasError(
-                        f"Worker after worker was lost with {_said(bases, cell)}, so that it is "
-                        "not tried again. The logs of the workers say why they ended; one with "
-                        "too little memory is killed by the system or by Dask. Give workers more "
-                        "memory, and run the same call again."
-                    ) from error
-                if error is not None:
-                    raise error
-                failed[cell] = future.result()
-                future.release()
+                failed[cell] = answer(future, _said(bases, cell))
                 if advance is not None:
                     advance(len(failed), len(cells))
     finally:
@@ -143,29 +130,6 @@ def _cells(design: Design, n_bases: int) -> list[Cell]:
         for seed in study.seeds
         for n_pairs in sorted(study.n_pairs)
     ]
-
-
-def _finished(client: Client, design: Design, futures: dict[Any, Cell]) -> Iterator[Any]:
-    """Give futures as they finish; look at new workers, and give up where none is left."""
-    from distributed import wait
-
-    known, seen = set(workers_of(client)), time.monotonic()
-    while futures:
-        done: set[Any] = set()
-        with suppress(TimeoutError):
-            done = wait(list(futures), timeout=1.0, return_when="FIRST_COMPLETED").done
-        present = set(workers_of(client))
-        if present - known:
-            check(client, design)
-        known = present
-        if present:
-            seen = time.monotonic()
-        elif time.monotonic() - seen > PATIENCE:
-            raise ValueBiasError(
-                f"All workers are gone, and none came back in {PATIENCE:.0f} s. Finished runs are "
-                "kept: start workers, and run the same call again."
-            )
-        yield from [future for future in done if future.status in ("finished", "error")]
 
 
 def _said(bases: Sequence[tuple[Model, Base]], cell: Cell) -> str:

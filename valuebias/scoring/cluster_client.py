@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from valuebias._core.provenance import versions
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError, few, shown
 from valuebias.models.spec import Model, path_of
-from valuebias.scoring.records import score_packages
+from valuebias.scoring.records import SCORE_PACKAGES
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -21,10 +22,12 @@ __all__ = [
     "AGAIN",
     "PATIENCE",
     "absolute",
+    "answer",
     "check_client",
     "check_versions",
     "connected",
     "dumped",
+    "finished",
     "workers_of",
 ]
 
@@ -34,6 +37,8 @@ _WAIT = 30.0
 """Seconds in which the first worker must have come."""
 PATIENCE = 60.0
 """Seconds in which a worker must have come back, where all are gone."""
+_FIT_PACKAGES = frozenset(("formulaic", "numba", "numpy", "nutpie", "pymc", "scipy", "valuebias"))
+"""On which the draws of a fit may depend."""
 AGAIN = "What was finished is kept in the store, if one was given; run the same call again."
 
 
@@ -65,8 +70,8 @@ def connected(address: str) -> Iterator[Client]:
         yield client
 
 
-def check_client(client: Any, engine: Backend) -> None:
-    """Refuse what cannot be scored with, before any work is done."""
+def check_client(client: Any, engine: Backend | None) -> None:
+    """Refuse what cannot be worked with, before any work is done; `engine` scores, None fits."""
     if not isinstance(client, _client_class()):
         raise ValueBiasError(
             f"client is {shown(client)}; expected a distributed.Client. Make one: "
@@ -74,7 +79,7 @@ def check_client(client: Any, engine: Backend) -> None:
         )
     if client.asynchronous:
         raise ValueBiasError(
-            "The client is asynchronous, and scoring waits for its workers. Make it by "
+            "The client is asynchronous, and this call waits for its workers. Make it by "
             "Client(..., asynchronous=False), outside a coroutine."
         )
     if client.status != "running":
@@ -82,7 +87,7 @@ def check_client(client: Any, engine: Backend) -> None:
             f"The client is not connected to a scheduler (it is {client.status}). Make a new one, "
             "and leave its block (`with Client(...) as client:`) only after the call."
         )
-    if not engine.weights_here:
+    if engine is not None and not engine.weights_here:
         raise ValueBiasError(
             f"The backend {engine.name!r} sends its requests to a server, which does the work, so "
             "that workers would bring nothing. Score without client=; in_flight= says how many "
@@ -90,7 +95,8 @@ def check_client(client: Any, engine: Backend) -> None:
             in_shell=f"The backend {engine.name!r} sends its requests to a server, which does the "
             "work, so that workers would bring nothing. Leave --scheduler out.",
         )
-    dumped(engine, f"The backend {shown(engine)}")
+    if engine is not None:
+        dumped(engine, f"The backend {shown(engine)}")
     _wait_for_one(client)
     check_versions(client, engine, list(workers_of(client)))
 
@@ -141,24 +147,24 @@ def _wait_for_one(client: Client) -> None:
         time.sleep(0.1)
 
 
-def check_versions(client: Client, engine: Backend, workers: Sequence[str]) -> None:
+def check_versions(client: Client, engine: Backend | None, workers: Sequence[str]) -> None:
     """Refuse workers on which the same model may give other numbers."""
 
     # Inside a function, so that it is sent as it is: a worker may lack valuebias.
     def of_worker() -> Any:
         try:
-            from valuebias.scoring.records import score_packages
+            from valuebias._core.provenance import versions
         except ImportError as error:
             return f"{type(error).__name__}: {error}"
-        return score_packages()
+        return versions()
 
-    own = score_packages()
+    own = versions()
     answers = client.run(of_worker, workers=list(workers), on_error="return") if workers else {}
     for worker, found in answers.items():
         if isinstance(found, str):
             raise ValueBiasError(
                 f"The worker {worker} cannot import valuebias ({found}). Install valuebias "
-                f"{own.get('valuebias', '')} there, with the extra of the backend."
+                f"{own.get('valuebias', '')} there, with the same extras."
             )
         if isinstance(found, Exception):
             # Gone in the meantime, as far as anybody can tell.
@@ -170,10 +176,59 @@ def check_versions(client: Client, engine: Backend, workers: Sequence[str]) -> N
             here = [f"{name} {own.get(name, '(none)')}" for name in unlike]
             raise ValueBiasError(
                 f"The worker {worker} has {few(said, quote=False)}; here it is "
-                f"{few(here, quote=False)}. Scores of one run are computed by one version: "
+                f"{few(here, quote=False)}. What one call computes is computed by one version: "
                 "install the same on all workers, and start them again."
             )
 
 
-def _matters(name: str, engine: Backend) -> bool:
-    return engine.extra in ("onnx", "optimum") or not name.startswith(("onnx", "optimum"))
+def _matters(name: str, engine: Backend | None) -> bool:
+    if engine is None:
+        return name in _FIT_PACKAGES
+    of_onnx = engine.extra in ("onnx", "optimum") or not name.startswith(("onnx", "optimum"))
+    return name in SCORE_PACKAGES and of_onnx
+
+
+def finished(
+    client: Client, futures: Mapping[Any, Any], check: Callable[[], None]
+) -> Iterator[Any]:
+    """Give futures as they finish; check new workers, and give up where none is left.
+
+    Each is taken out of `futures` by whoever gets it.
+    """
+    from distributed import wait
+
+    known, seen = set(workers_of(client)), time.monotonic()
+    while futures:
+        done: set[Any] = set()
+        with suppress(TimeoutError):
+            done = wait(list(futures), timeout=1.0, return_when="FIRST_COMPLETED").done
+        present = set(workers_of(client))
+        if present - known:
+            check()
+        known = present
+        if present:
+            seen = time.monotonic()
+        elif time.monotonic() - seen > PATIENCE:
+            raise ValueBiasError(
+                f"All workers are gone, and none came back in {PATIENCE:.0f} s. What is finished "
+                "is kept: start workers, and run the same call again."
+            )
+        yield from [future for future in done if future.status in ("finished", "error")]
+
+
+def answer(future: Any, what: str) -> Any:
+    """Give what a worker found, or raise what it raised."""
+    from distributed import KilledWorker
+
+    error = future.exception() if future.status == "error" else None
+    if isinstance(error, KilledWorker):
+        raise ValueBiasError(
+            f"Worker after worker was lost with {what}, so that it is not tried again. The logs of "
+            "the workers say why they ended; one with too little memory is killed by the system "
+            "or by Dask. Give workers more memory, and run the same call again."
+        ) from error
+    if error is not None:
+        raise error
+    found = future.result()
+    future.release()
+    return found

@@ -8,17 +8,17 @@ from typing import Any
 from valuebias._core.provenance import versions
 from valuebias.scoring.compute import Runner
 
-__all__ = ["run_record", "score_packages"]
+__all__ = ["SCORE_PACKAGES", "run_record", "score_packages"]
 
 # The fields of a store's provenance on which scores may depend.
-_PACKAGES = frozenset(
+SCORE_PACKAGES = frozenset(
     ("numpy", "onnxruntime", "onnxruntime-gpu", "optimum-onnx", "tokenizers", "torch")
 ) | {"transformers", "valuebias"}
 
 
 def score_packages() -> dict[str, str]:
     """Name the versions of the packages here on which scores may depend."""
-    return {name: version for name, version in versions().items() if name in _PACKAGES}
+    return {name: version for name, version in versions().items() if name in SCORE_PACKAGES}
 
 
 def run_record(runner: Runner) -> dict[str, Any]:
