@@ -278,6 +278,7 @@ OTHERS = {
         ("init_lora_weights", "path_initial_model_for_weight_conversion", "peft_type"),
         "peft's, in an adapter_config.json",
     ),
+    **dict.fromkeys(("asynchronous", "n_workers", "processes", "threads_per_worker"), "Dask's"),
     "enable_prefix_caching": "vLLM's, in what it says of itself",
     **dict.fromkeys(("device", "attention"), "of backends, which are loaded where they run"),
 }

@@ -21,7 +21,7 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # description starts with a type ("bool, shape (word, category)").
 OPTIONAL = {"ES01", "SA01", "SA04", "SS05", "SS06", "PR08", "RT04"}
 # What the modules of the inference backends may import at their top.
-EXTRAS = {"torch", "transformers", "onnx", "onnxruntime"}
+EXTRAS = {"distributed", "torch", "transformers", "onnx", "onnxruntime"}
 # The modules whose examples train a model.
 TRAINING = {"valuebias.lab.models"}
 

@@ -249,6 +249,18 @@ def test_shards_as_the_guide_shows_them(folder: Path) -> None:
     assert scores.sizes["model"] == 2
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_workers_as_the_guide_shows_them(folder: Path) -> None:
+    """The first block as it stands; the others need cards, or SLURM."""
+    pytest.importorskip("distributed")
+    code = blocks("many-machines.md", "py")[0]
+    names: dict[str, Any] = {"__name__": "__main__", "valuebias": valuebias}
+    exec(code.replace("n_workers=2", 'n_workers=1, dashboard_address=":0"'), names)  # noqa: S102 - our own guide
+    assert names["scores"].sizes["model"] == 2
+    assert (folder / "by-workers.zarr").is_dir()
+
+
 def test_the_table_shown_is_the_one_measured() -> None:
     measured = MEASURED.read_text(encoding="utf-8")
     assert measured in (ROOT / "README.md").read_text(encoding="utf-8")
