@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from valuebias._core.numbers import signed
 from valuebias.analysis.ablation.curves import summarise
 from valuebias.analysis.headline import Headline
 from valuebias.posterior.ablation.framings import SIGNED, lean_name, rope_of
@@ -126,20 +127,17 @@ def estimate_text(row: pd.Series, unit: str) -> str:
     Examples
     --------
     >>> estimate_text(pd.Series({"mean": -1e-5, "lower": -0.0045, "upper": 0.0044}), "SD")
-    '+0.0000 SD (90% interval −0.0045 to +0.0044)'
+    '0.0000 SD (90% interval −0.0045 to +0.0044)'
     >>> estimate_text(pd.Series({"mean": 0.041, "lower": 0.0, "upper": 0.0712}), "SD")
-    '+0.04 SD (90% interval +0.00 to +0.07)'
+    '+0.04 SD (90% interval 0.00 to +0.07)'
     """
     largest = max(abs(row["lower"]), abs(row["upper"]))
     digits = 0 if largest >= 20 else 2
     if 0 < largest < 0.02:
         # Two digits of the wider end: a change for every doubling may be small.
         digits = 1 - math.floor(math.log10(largest))
-    # No zero is negative.
-    mean, lower, upper = (
-        f"{round(row[name], digits) + 0.0:+.{digits}f}" for name in ("mean", "lower", "upper")
-    )
-    return f"{mean} {unit} (90% interval {lower} to {upper})".replace("-", "−")
+    mean, lower, upper = (signed(row[name], digits) for name in ("mean", "lower", "upper"))
+    return f"{mean} {unit} (90% interval {lower} to {upper})"
 
 
 def _count(n: float) -> str:
