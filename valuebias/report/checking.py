@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -349,10 +350,34 @@ def sensitivity_section(inputs: ReportInputs) -> Section:
         "them together, then those that move it most by themselves. The table has all.",
         f"The headline under other prior scales, with {PROB:.0%} intervals.",
     )
-    caption = f"The headline{_at(inputs)} under other prior scales, those that move it most first."
+    caption = (
+        f"The headline{_at(inputs)} under other prior scales, those that move it most first. "
+        f"{_meanings(inputs.fit, order)}"
+    )
     rows = displayed(inputs, table, "p_direction").assign(_scale=list(map(scale_name, table.index)))
     shown = Table("prior_sensitivity", caption, table.reset_index(), columns, rows)
     return Section("sensitivity", "Prior sensitivity", (text,), tables=(shown,), picture=picture)
+
+
+# What the scales of the fixed effects' priors are of; the other scales are those of SDs.
+_FIXED = {
+    "effect": "what the formula adds, such as the difference between families",
+    "mean": "what all models share in each category and framing",
+    "spread": "how unequally the models of different families may vary",
+}
+
+
+def _meanings(fit: Posterior, scales: Sequence[str]) -> str:
+    """Say what the scales are of on which leans rest, in the order of the table."""
+    known = fit.priors()["meaning"].to_dict()
+    known = {name.removeprefix("sd[").removesuffix("]"): text for name, text in known.items()}
+    known |= _FIXED
+    said = [f"{name}, {known[name]}" for name in scales
+            if name in _FIXED or name.endswith("_category")]  # fmt: skip
+    return (
+        "A prior scale says how large something may be before the data speak: "
+        f"{'; '.join(said)}. The table of priors, under Methods, has them all."
+    )
 
 
 def _at(inputs: ReportInputs) -> str:

@@ -202,7 +202,7 @@ def contrast_section(inputs: ReportInputs) -> Section:
     subject = "all contrasts of categories" if several else str(table["category"].iloc[0])
     caption = (
         f"Posterior of the estimands, {subject}. P(direction): probability of the sign of the "
-        f"estimate; beyond what the draws can tell, a bound. P(in ROPE): probability of lying "
+        f"median; beyond what the draws can tell, a bound. P(in ROPE): probability of lying "
         f"within {inputs.rope} of zero. “These words” holds for the words of this lexicon, the "
         "first rows for words like them."
     )
