@@ -500,6 +500,8 @@ class TestReport:
         assert "That depends on the prior" in last
         page = (tmp_path / "report.md").read_text(encoding="utf-8").replace("\\", "")
         assert last.split(" That depends")[1].split(";")[0] in page
+        assert "effect, what the formula adds, such as the difference between families" in page
+        assert "model_category, how models of a kind differ in each category" in page
         told = json.loads(
             succeeded(run("fit", scores_file, *options, "--report", "told.md", "--json"))
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from valuebias.analysis.classical.classical import AVERAGES
 from valuebias.analysis.outcome import describe
 from valuebias.plots import influence, ppc, sensitivity, specs, trace
 from valuebias.posterior.headline import ALL, prior_flips, scale_name
@@ -128,7 +129,8 @@ def _paper_tables(inputs: ReportInputs) -> tuple[Table, ...]:
         return ()
     medians = Table(
         "paper_medians",
-        "The paper's average median ranks by framing, category and family; 1 = highest reward.",
+        "The paper's average median ranks by framing, category and family; 1 = highest reward. "
+        f"{AVERAGES}",
         paper.table,
         (
             Column("framing", "framing"),
@@ -369,9 +371,8 @@ _FIXED = {
 
 def _meanings(fit: Posterior, scales: Sequence[str]) -> str:
     """Say what the scales are of on which leans rest, in the order of the table."""
-    known = fit.priors()["meaning"].to_dict()
-    known = {name.removeprefix("sd[").removesuffix("]"): text for name, text in known.items()}
-    known |= _FIXED
+    meaning = fit.priors()["meaning"]
+    known = {str(name)[3:-1]: str(text) for name, text in meaning.items()} | _FIXED  # of "sd[…]"
     said = [f"{name}, {known[name]}" for name in scales
             if name in _FIXED or name.endswith("_category")]  # fmt: skip
     return (
