@@ -527,11 +527,14 @@ def _calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
 
 def _answer(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> Headline:
     """Give the headline: the report's own where one was written, so that the two say the same."""
-    from valuebias.report import reported_headline
+    from valuebias.fitting.result import Fit
+    from valuebias.report.inputs import collect
 
     path = files["report"]
-    told = path is not None and path.suffix.lower() != ".nc"
-    return reported_headline(result) if told else result.headline()
+    if path is None or path.suffix.lower() == ".nc" or not isinstance(result, Fit):
+        return result.headline()
+    # What the report has computed is not computed again.
+    return collect(result, figures=False, advance=lambda: None).headline
 
 
 def _record(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> dict[str, Any]:

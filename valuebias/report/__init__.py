@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 from valuebias.errors import ValueBiasError, did_you_mean, few
 
 if TYPE_CHECKING:
-    from valuebias.analysis.headline import Headline
     from valuebias.posterior.ablation.result import AblationPosterior
     from valuebias.posterior.posterior import Posterior
     from valuebias.report.content import Content
 
-__all__ = ["SUFFIXES", "reported_headline", "write_report"]
+__all__ = ["SUFFIXES", "write_report"]
 
 SUFFIXES = (".html", ".md", ".tex", ".nc", ".csv")
 """What a report's path may end in; ``.csv``, nothing or a slash at the end make a folder."""
@@ -80,28 +79,6 @@ def write_report(
     if folder:
         check_report_folder(target)
     return _write(fit, target, ".csv" if folder else suffix, progress)
-
-
-def reported_headline(fit: Posterior | AblationPosterior) -> Headline:
-    """Give the headline of a fit's report, which looks at other priors as well.
-
-    What the report has computed is not computed again.
-
-    Examples
-    --------
-    >>> import valuebias
-    >>> from valuebias.report import reported_headline
-    >>> data = valuebias.datasets.load("simulated")
-    >>> fit = valuebias.fit(data, draws=400, tune=200, chains=2, seed=1, progress=False)
-    >>> str(reported_headline(fit)).startswith(str(fit.headline())[:200])
-    True
-    """
-    from valuebias.posterior.posterior import Posterior
-    from valuebias.report.inputs import collect
-
-    if not isinstance(fit, Posterior):
-        return fit.headline()
-    return collect(fit, figures=False, advance=lambda: None).headline
 
 
 def check_report_folder(path: Path) -> None:
