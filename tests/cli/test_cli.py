@@ -664,6 +664,12 @@ class TestDemo:
         assert lines[-1] == spoken(str(saved.headline()), ("draws", "chains", "seed"))
         page = (tmp_path / "valuebias-demo" / "report.html").read_text(encoding="utf-8")
         assert page.startswith("<!doctype html>")
+        asked = ["valuebias-demo/fit.nc", "--out", "asked.md", "--framing", "positive"]
+        succeeded(run("report", *asked))
+        page = (tmp_path / "asked.md").read_text(encoding="utf-8")
+        assert page.startswith("# Gap in agency − communion under positive prompts")
+        said = failed(run("report", *asked[:3], "--pair", "Gemma", "SmolLM2"), status=2)
+        assert "do not apply to an ablation" in " ".join(said.split())
 
 
 class TestPlain:
