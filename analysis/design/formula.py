@@ -22,6 +22,7 @@ from scipy import linalg
 from valuebias.analysis.design.expressions import State, compute
 from valuebias.analysis.design.grammar import FUNCTIONS, check_expression, check_formula
 from valuebias.errors import ValueBiasError, did_you_mean, few
+from valuebias.schema.contract import STAGES
 
 __all__ = ["Factor", "ModelDesign", "Term", "learn_factor", "parse_formula"]
 
@@ -321,7 +322,7 @@ def _learn_levels(expression: str, column: pd.Series[Any], rows: str) -> Factor:
         raise ValueBiasError(
             f"coordinate {expression!r} is empty for {few(map(str, empty))}; give it a value."
         )
-    levels = tuple(sorted(set(column.astype(str))))
+    levels = _in_order(column)
     if len(levels) < 2:
         raise ValueBiasError(
             f"all {rows} at hand have {expression} = {levels[0]!r}, so nothing can be compared; "
@@ -329,6 +330,14 @@ def _learn_levels(expression: str, column: pd.Series[Any], rows: str) -> Factor:
         )
     labels = tuple(f"{expression}[{i + 1}]" for i in range(len(levels) - 1))
     return Factor(expression, levels, labels=labels)
+
+
+def _in_order(column: pd.Series[Any]) -> tuple[str, ...]:
+    """Order levels as they follow one another: stages as trained, numbers by size, else names."""
+    if pd.api.types.is_numeric_dtype(column):
+        return tuple(dict.fromkeys(column.sort_values().astype(str)))
+    place = {name: i for i, name in enumerate(STAGES)} if column.name == "stage" else {}
+    return tuple(sorted(set(column.astype(str)), key=lambda s: (place.get(s, len(place)), s)))
 
 
 def _zero_sum(n: int) -> NDArray[np.float64]:

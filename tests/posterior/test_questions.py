@@ -10,6 +10,7 @@ import xarray as xr
 import valuebias
 from valuebias import ValueBiasError, simulate
 from valuebias.posterior.headline import verdict_of
+from valuebias.posterior.wording import percent
 
 SETTINGS = {"draws": 400, "tune": 300, "chains": 2, "seed": 1, "progress": False, "outcome": "raw"}
 QUIET = {"word": 0.1, "word_family": 0.03, "model_word": 0.05, "model_category": 0.1}
@@ -483,3 +484,32 @@ def test_what_a_joint_verdict_would_have_found_is_more() -> None:
     found = float(text.split("A difference of about ")[1].split(" ")[0])
     # Of one difference 1.96 + 0.84 SDs; of the largest of fifteen some 2.9 + 0.84.
     assert found > 3.2 * row["sd"]
+
+
+def test_stages_stand_as_they_are_trained_and_each_difference_says_how_small(tmp_path) -> None:
+    kinds = [(f, s) for f in ("Gemma", "Llama") for s in ("reward", "instruct", "pretrained")]
+    ds = simulate(
+        n_models={f"{family} {stage}": 2 for family, stage in kinds},
+        n_prompts=4, n_words=16, sd=QUIET, seed=2,
+    )  # fmt: skip
+    split = [str(name).split(" ") for name in ds["family"].to_numpy()]
+    ds = ds.assign_coords(
+        family=("model", [family for family, _ in split]),
+        stage=("model", [stage for _, stage in split]),
+        base=("model", ds["model"].to_numpy()),
+    )
+    fit = valuebias.fit(ds, "~ family * stage", **SETTINGS)  # type: ignore[call-overload]
+    said = ["pretrained", "instruct", "reward"]
+    assert [
+        str(at) for at in signed(fit.comparisons("family", by="stage").table())["stage"]
+    ] == said
+    asked = fit.focused(by="stage")
+    text = str(asked.headline())
+    places = [text.index(f"with stage = {stage}") for stage in said]
+    assert places == sorted(places)
+    page = asked.report(tmp_path / "report.md", progress=False).read_text(encoding="utf-8")
+    (line,) = [x for x in page.splitlines() if "taken as too small to matter" in x]
+    rows = signed(fit.comparisons("family", by="stage").table())
+    for stage, p in zip(said, rows["p_rope"], strict=True):
+        assert f"{percent(p, 400)} with stage = {stage}" in line.replace("\\", "")
+    assert "It lies" not in line

@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from valuebias._core.notebooks import as_html
+from valuebias._core.numbers import signed
 from valuebias._core.progress import progress_bar
 from valuebias._core.text import visible_lines
 from valuebias.analysis.design.priors import Prior
@@ -91,7 +92,7 @@ class Multiverse:
         estimated = self._counted()
         share, sure = self.agreement()
         side = "positive" if head["positive"] > 0.5 else "negative"
-        mean = f"{head['mean']:+.2f}".replace("-", "−")
+        mean = signed(head["mean"])
         odds = estimated["positive"].mean()
         odds = odds if side == "positive" else 1 - odds
         return visible_lines(

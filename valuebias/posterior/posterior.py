@@ -194,6 +194,9 @@ class Posterior(Questions):
     ) -> Headline:
         """Give the answer in a sentence or two, with its uncertainty.
 
+        Under the priors of the fit: where others would give another verdict, the answer of a
+        report says so too, see :meth:`prior_sensitivity`.
+
         Parameters
         ----------
         pair : pair of str, optional
