@@ -41,6 +41,7 @@ VALUE_WORDS = {
 MODELS = {
     "reward-a": ("gemma2", "reward"),
     "reward-b": ("llama", "reward"),
+    "many": ("llama", "reward"),
     "lm": ("qwen2", "logprob"),
     "lm-a": ("gemma2", "logprob"),
     "lm-b": ("llama", "logprob"),
@@ -63,7 +64,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tokens = 1000 if name.startswith("lm-") else 320
         at = tmp_path / "models" / name
         seed = int(name.startswith("policy")) + int(name == "policy-b")
-        tiny_models.tiny(architecture, kind, at, tokens=tokens, seed=seed)
+        labels = 3 if name == "many" else 1
+        tiny_models.tiny(architecture, kind, at, tokens=tokens, seed=seed, labels=labels)
     for guide in (
         "score-a-model.md", "implicit-rewards.md", "train-reward-models.md", "ten-values.md",
     ):  # fmt: skip
@@ -84,7 +86,7 @@ def run(guide: str) -> dict[str, Any]:
 
 def test_scoring_as_the_guide_shows_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("score-a-model.md")
-    stores = {"scores.zarr", "logprobs.zarr", "vocabulary.zarr"}
+    stores = {"scores.zarr", "labels.zarr", "logprobs.zarr", "vocabulary.zarr"}
     assert {path.name for path in folder.glob("*.zarr")} == stores
     plan, digest = capsys.readouterr().out.rsplit("\n", 2)[:2]
     assert "reward scores of 2 models × 54 prompts" in plan
