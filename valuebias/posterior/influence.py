@@ -16,7 +16,6 @@ from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.design.units import Unit, base_units, model_units
 from valuebias.analysis.estimands.held_out import axis_means, combination_given_all
 from valuebias.analysis.estimands.mixtures import Mixture
-from valuebias.analysis.estimands.precision import precision_at
 from valuebias.analysis.estimands.rows import Combination, headline_combination
 from valuebias.analysis.replication import posterior_of
 from valuebias.posterior.headline import LEAST_MOVE, verdict_of
@@ -128,10 +127,9 @@ def _headline(left: LeftOutFit, combination: Combination) -> Mixture:
     crossing, scales = problem.crossing, problem.coefficient_scales
     means, variances = [], []
     for cube, v in left.cubes:
-        precision = precision_at(crossing, problem.components, scales, v)
-        means_on_axes = axis_means(crossing, make_tables(crossing, cube))
+        axes = axis_means(crossing, make_tables(crossing, cube))
         mean, variance = combination_given_all(
-            crossing, precision, means_on_axes, scales, combination
+            crossing, problem.components, v, axes, scales, combination
         )
         means.append(mean)
         variances.append(variance)
