@@ -13,7 +13,7 @@ from valuebias._core.progress import progress_bar
 from valuebias._core.provenance import record
 from valuebias.analysis.ablation.notes import plain_fit_notes
 from valuebias.analysis.auditing.confounding import word_numbers
-from valuebias.analysis.auditing.data_notes import data_notes
+from valuebias.analysis.auditing.data_notes import data_notes, spelling_notes
 from valuebias.analysis.auditing.misfit import estimate_sd, make_structure, structure_notes
 from valuebias.analysis.auditing.reading import reading_notes
 from valuebias.analysis.design.noise import read_tails
@@ -73,6 +73,7 @@ def estimate(
         )
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
     notes = data_notes(crossing) + reading_notes(model_table(data))
+    notes += spelling_notes(model_table(data), options["base"])
     notes += plain_fit_notes(crossing.design)
     if numbers["tune"] is None:
         whole = crossing.complete and plain
