@@ -12,6 +12,7 @@ import xarray as xr
 from valuebias._core.progress import progress_bar
 from valuebias._core.provenance import record
 from valuebias.analysis.ablation.notes import plain_fit_notes
+from valuebias.analysis.auditing.alike_prompts import check_prompts, solvable
 from valuebias.analysis.auditing.confounding import word_numbers
 from valuebias.analysis.auditing.data_notes import data_notes, spelling_notes
 from valuebias.analysis.auditing.misfit import estimate_sd, make_structure, structure_notes
@@ -66,6 +67,7 @@ def estimate(
     options["heavy_tails"] = list(tails) or None
     problem = make_problem(data, Model(**options), as_prior(prior))
     crossing, plain = problem.crossing, problem.noise.plain
+    check_prompts(data, crossing)
     if not plain and numbers["sampler"] == "pymc":
         raise ValueBiasError(
             "sampler='pymc' samples normal effects, and normal residuals of one SD; with "
@@ -78,7 +80,7 @@ def estimate(
     if numbers["tune"] is None:
         whole = crossing.complete and plain
         numbers["tune"] = _TUNE[numbers["sampler"]] if whole else _TUNE_INCOMPLETE
-    with progress_bar("sampling", shown=progress) as advance:
+    with solvable(), progress_bar("sampling", shown=progress) as advance:
         groups = sample(problem, Settings(**numbers), advance)
     settings = {
         "spec": "hierarchical",
@@ -92,8 +94,9 @@ def estimate(
         "notes": [],
     }
     posterior = Posterior(data, settings, problem.prior, groups, record(), problem)
-    settings["focus"] = focus or largest_difference(posterior)
-    notes += _misfits(posterior)
+    with solvable():
+        settings["focus"] = focus or largest_difference(posterior)
+        notes += _misfits(posterior)
     settings["notes"] = as_records(notes)
     for note in notes:
         warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
