@@ -315,3 +315,11 @@ def test_bases_that_look_alike_are_noted_and_predicted_with_a_warning() -> None:
     made.predict(scope["models"])
     with pytest.warns(ValueBiasWarning, match="'b1' and 'org/b1' look alike"):
         made.predict(new.assign(base=["org/b1", ""]))
+
+
+def test_words_in_no_category_are_warned_of() -> None:
+    ds = simulate(n_models={"A": 3, "B": 3}, n_prompts=4, n_words=40, seed=1)
+    ds["membership"][5:25] = False
+    with pytest.warns(ValueBiasWarning, match="20 of the 40 words scored") as caught:
+        valuebias.fit(ds, **{**QUICK, "draws": 20, "tune": 20})
+    assert sum("words scored" in str(one.message) for one in caught) == 1

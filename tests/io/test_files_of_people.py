@@ -432,6 +432,21 @@ def test_a_model_without_scores_is_named_whatever_is_read(tmp_path: Path) -> Non
         assert run(*given, tmp_path / "scores.nc", "--partial")[0] == 0
 
 
+def test_words_in_no_category_are_said_on_the_terminal(tmp_path: Path) -> None:
+    words = [*WORDS, *(f"w{i}" for i in range(20))]
+    for name in "ab":
+        lines = [f"{word},{i},{ord(name) - i}" for i, word in enumerate(words)]
+        text = "\n".join([f"response,{','.join(PROMPTS)}", *lines])
+        (tmp_path / "s").mkdir(exist_ok=True)
+        (tmp_path / "s" / f"org_{name}.csv").write_text(text)
+    with pytest.warns(ValueBiasWarning, match=r"22 of the 24 words scored \(92%\) are in no"):
+        valuebias.read_scores(tmp_path / "s", models=about(), lexicon=LEXICON)
+    valuebias.read_scores(tmp_path / "s", models=about())
+    status, told = read_by_command(tmp_path / "s", tmp_path)
+    assert status == 0
+    assert "22 of the 24 words scored" in told
+
+
 def test_a_mapping_is_taken_where_names_differ(tmp_path: Path) -> None:
     folder = renamed("b.csv")(tmp_path / "scores")
     with pytest.raises(

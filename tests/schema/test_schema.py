@@ -19,6 +19,7 @@ from valuebias.errors import ValueBiasError
 from valuebias.instruments import lexicon, prompts
 from valuebias.schema import build, concat, model_table, prompt_table, validate, word_table
 from valuebias.schema.spelling import look_alike
+from valuebias.schema.uncovered import uncovered
 
 MODELS = pd.DataFrame(
     {"family": ["Gemma", "Llama"], "base": ["Gemma 2", "Llama 3"], "stage": "reward"},
@@ -479,3 +480,17 @@ def test_names_that_look_alike_are_found():
     assert look_alike(names) == [["org/A1", "A1", "a-1"]]
     assert look_alike(["google/gemma2", "Google/gemma-2"]) == [["google/gemma2", "Google/gemma-2"]]
     assert look_alike(["x/b", "y/b", "m-1-1", "m-11"]) == []
+
+
+@pytest.mark.parametrize(("n", "out", "warns"), [
+    (265, 202, True), (265, 27, True), (265, 26, False), (30, 9, False), (5_000, 4_900, False),
+    (40, 40, False), (40, 0, False),
+])  # fmt: skip
+def test_many_words_in_no_category_are_counted(n, out, warns):
+    member = np.zeros((n, 2), dtype=bool)
+    member[out:, 0] = True
+    said = uncovered(xr.Dataset({"membership": (("response", "category"), member)}))
+    assert bool(said) == warns
+    if warns:
+        assert said.startswith(f"{out} of the {n} words scored ({out / n:.0%}) are in no category")
+        assert f"the {n - out} others" in said

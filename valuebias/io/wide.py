@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import resources
@@ -17,7 +18,7 @@ from valuebias._core.frames import as_frame, refuse_table
 from valuebias._core.provenance import record
 from valuebias._core.tables import read_table
 from valuebias._core.text import has_surrogate
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.instruments.lexicons import lexicon as as_lexicon
 from valuebias.instruments.members import Lexicon
 from valuebias.instruments.prompts import PromptSet
@@ -31,6 +32,7 @@ from valuebias.io.wide_sheets import WideSheet, called_prompt, prompts_by_text
 from valuebias.models.bases import Origin, followed, local_base, warn
 from valuebias.schema import build
 from valuebias.schema.narrowing import narrowed
+from valuebias.schema.uncovered import uncovered
 
 __all__ = ["bundled_models", "read_scores"]
 
@@ -109,7 +111,8 @@ def read_scores(
     Warns
     -----
     ValueBiasWarning
-        If no base is known of some of several models.
+        If no base is known of some of several models, or more than a tenth of the words (and ten
+        or more, of fewer than 5,000) are in no category of the lexicon.
 
     Notes
     -----
@@ -153,7 +156,7 @@ def read_scores(
             check_expected(named, ds["model"].values.tolist(), where)
         warn(dict(zip(ds["model"].values.tolist(), ds["base"].values.tolist(), strict=True)),
              stacklevel=2)  # fmt: skip
-        return ds
+        return _covered(ds)
     files = files_by_model(
         paths,
         list(map(str, known.index)),
@@ -182,7 +185,7 @@ def read_scores(
     if bases:
         details["bases"] = bases
     warn(dict(zip(sheets, about["base"], strict=True)), stacklevel=2)
-    return build(
+    ds = build(
         np.stack(
             [
                 narrowed(one.scores(first.words, names)[None], [model])[0]
@@ -196,6 +199,15 @@ def read_scores(
         kind=kind,
         provenance=record(files=files.values(), details=details),
     )
+    return _covered(ds)
+
+
+def _covered(ds: xr.Dataset) -> xr.Dataset:
+    """Warn of words that are in no category."""
+    said = uncovered(ds)
+    if said:
+        warnings.warn(said, ValueBiasWarning, stacklevel=3)
+    return ds
 
 
 def bundled_models() -> pd.DataFrame:

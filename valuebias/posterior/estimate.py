@@ -33,6 +33,7 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.posterior.posterior import Posterior
 from valuebias.posterior.questions import largest_difference
 from valuebias.schema import model_table, validate
+from valuebias.schema.uncovered import uncovered
 
 __all__ = ["estimate", "refit"]
 
@@ -60,6 +61,9 @@ def estimate(
     """
     options, numbers = dict(options), dict(numbers)
     data = in_lexicon(validate(dataset).compute())
+    said = uncovered(dataset)
+    if said:
+        warnings.warn(said, ValueBiasWarning, stacklevel=3)
     if options["formula"] is None:
         several = len(np.unique(data["family"].to_numpy())) > 1
         options = options | {"formula": "~ family" if several else "~ 1"}
