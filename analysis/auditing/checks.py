@@ -16,6 +16,7 @@ from valuebias.analysis.auditing.reading import reading_notes
 from valuebias.analysis.design.grouping import shared_models
 from valuebias.errors import few
 from valuebias.schema import model_table
+from valuebias.schema.spelling import alike_text, look_alike
 from valuebias.schema.weights import are_marks
 
 __all__ = ["CHECKS", "Data", "Finding"]
@@ -349,19 +350,9 @@ def _bases(data: Data) -> Iterator[Finding]:
 
 def _spelled_alike(bases: pd.Series) -> Iterator[Finding]:
     """List names that may be one base written in several ways."""
-    names = sorted(set(bases))
-    for _, alike in pd.Series(names).groupby([_letters(name) for name in names]):
-        if len(alike) > 1:
-            yield Finding(
-                "warning",
-                f"base {alike.iloc[0]!r}",
-                f"{few(alike)} differ in capitals, spaces or punctuation only. Taken as they are "
-                "written, they are different bases; write one base in one way.",
-            )
-
-
-def _letters(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
+    for alike in look_alike(sorted(set(bases))):
+        text = alike_text("base", [alike])
+        yield Finding("warning", f"base {alike[0]!r}", f"{text[0].upper()}{text[1:]}")
 
 
 def _reading(data: Data) -> Iterator[Finding]:

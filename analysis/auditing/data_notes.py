@@ -17,8 +17,9 @@ from valuebias.analysis.design.unscored import unscored_notes
 from valuebias.analysis.notes import Note
 from valuebias.errors import few
 from valuebias.schema.contract import NEUTRAL
+from valuebias.schema.spelling import alike_text, look_alike
 
-__all__ = ["data_notes"]
+__all__ = ["data_notes", "spelling_notes"]
 
 
 def data_notes(crossing: Crossing) -> list[Note]:
@@ -83,6 +84,24 @@ def data_notes(crossing: Crossing) -> list[Note]:
                 "a habit of scoring some words high.",
             )
         )
+    return notes
+
+
+def spelling_notes(models: pd.DataFrame, base: str | None) -> list[Note]:
+    """Note bases and reward models that may be one under two names."""
+    notes = []
+    for coord in dict.fromkeys((base or "", "reward_model")):
+        groups = look_alike(models[coord]) if coord in models.columns else []
+        if groups:
+            listed = few((" and ".join(group) for group in groups), quote=False)
+            notes.append(
+                Note(
+                    "names alike",
+                    alike_text(coord, groups),
+                    f"{listed} look alike and count as different ones; if they are one, the "
+                    "interval is too narrow.",
+                )
+            )
     return notes
 
 

@@ -228,6 +228,43 @@ def test_hypotheses_are_arithmetic_of_names(fit: valuebias.Fit) -> None:
     np.testing.assert_allclose(row["mean"], double["mean"])
 
 
+def test_names_of_programs_are_taken_as_well(fit: valuebias.Fit) -> None:
+    pairs = fit.comparisons("family", pair=("Gemma", "Llama"))
+    theirs, ours = (pairs.hypothesis(f"`Gemma {sign} Llama` > 0") for sign in ("-", "−"))
+    assert theirs.loc[0, "mean"] == ours.loc[0, "mean"]
+
+
+@pytest.fixture(scope="module")
+def tuned(crossover: xr.Dataset) -> valuebias.Fit:
+    n = crossover.sizes["model"]
+    ds = crossover.assign_coords(
+        tuned=("model", np.arange(n) % 2 == 0), seed=("model", np.arange(n) // 2 % 2)
+    )
+    return valuebias.fit(ds, "~ family + tuned + C(seed)", **SETTINGS)
+
+
+def test_truth_values_of_models_are_levels(tuned: valuebias.Fit) -> None:
+    by_level = tuned.means("tuned").table().set_index(["name", "framing"])["mean"]
+    assert {name for name, _ in by_level.index} == {"False", "True"}
+    for value in (True, np.True_, "True", 1):
+        at = tuned.means(at={"tuned": value}).table().set_index("framing")["mean"]
+        assert at["signed"] == by_level["True", "signed"]
+    row = tuned.comparisons("tuned", pair=(True, False)).table().iloc[0]
+    assert row["name"] == "True − False"
+    expected = by_level["True", "signed"] - by_level["False", "signed"]
+    np.testing.assert_allclose(row["mean"], expected)
+    both = tuned.means(at={"tuned": [True, False]}).table()
+    assert set(both["at"]) == {"tuned = True", "tuned = False"}
+    new = pd.DataFrame({"family": "Gemma", "tuned": [True], "seed": [1]}, index=["new"])
+    wanted = tuned.predict(new).table()["mean"]
+    for other in ({"tuned": ["TRUE"]}, {"tuned": [1]}, {"seed": [1.0]}, {"seed": ["1"]}):
+        assert tuned.predict(new.assign(**other)).table()["mean"].equals(wanted)
+    with pytest.raises(ValueBiasError, match="not seen when fitting"):
+        tuned.predict(new.assign(seed=[1.5]))
+    with pytest.raises(ValueBiasError, match="has levels and no slope"):
+        tuned.slopes("tuned")
+
+
 @pytest.mark.parametrize(
     ("text", "probability"),
     [("Gemma < Gemma", 0), ("Gemma > Gemma", 0), ("Gemma <= Gemma", 1), ("Gemma >= Gemma", 1)],

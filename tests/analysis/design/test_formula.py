@@ -105,9 +105,18 @@ def test_c_makes_a_number_categorical_and_leaves_text_alone() -> None:
     assert design("~ C(family)").factor("family") is not None
 
 
-def test_truth_values_and_names_with_spaces_are_numbers() -> None:
-    made = design("~ flag + `context size` + I(seed**2) + {seed + 1}")
-    assert made.column_names == ["mean", "flag", "context size", "I(seed ** 2)", "seed + 1"]
+def test_names_with_spaces_are_numbers() -> None:
+    made = design("~ `context size` + I(seed**2) + {seed + 1}")
+    assert made.column_names == ["mean", "context size", "I(seed ** 2)", "seed + 1"]
+
+
+def test_truth_values_of_models_are_levels_and_of_words_numbers() -> None:
+    flag = design("~ flag").factor("flag")
+    assert flag is not None
+    assert flag.levels == ("False", "True")
+    np.testing.assert_array_equal(design("~ C(flag)").matrix, design("~ flag").matrix)
+    of_words = parse_formula("~ flag", MODELS.rename_axis("response"))
+    assert of_words.column_names == ["mean", "flag"]
 
 
 def test_the_models_order_does_not_matter() -> None:
