@@ -124,6 +124,8 @@ class Source:
         Names the weights, wherever they came from.
     trust_remote_code : bool
         Whether code that comes with the model may run.
+    pair : bool
+        Whether conversations are two texts for an encoder, both of which end in the same token.
     adapter : pathlib.Path, optional
         The folder of an adapter (LoRA) in the format of peft, to be merged into the weights. Only
         backends with :attr:`Backend.adapters` are given one.
@@ -151,6 +153,7 @@ class Source:
     dtype: str = "float32"
     weights_sha256: str = ""
     trust_remote_code: bool = False
+    pair: bool = False
     adapter: Path | None = None
     shared: bool = False
 

@@ -63,6 +63,8 @@ class Head(nn.Module):
         if callable(source.head):
             self.head = widened_callable(source.head, source.name)
         config: Any = model.config
+        # BERT and its kin tell two texts apart by the types of their tokens.
+        self._has_types = source.pair and getattr(config, "type_vocab_size", 0) > 1
         self.config = config.get_text_config() if hasattr(config, "get_text_config") else config
 
     def hidden_of_tree(self, ids: Tensor, position: Tensor, end: Tensor, trunk: Tensor) -> Tensor:
@@ -77,8 +79,12 @@ class Head(nn.Module):
 
     def own_rewards(self, ids: Tensor) -> Tensor:
         """Return what the model itself puts out for whole conversations, as :meth:`rewards`."""
+        more = {}
+        if self._has_types:
+            ends = (ids == ids[:, -1:]).long()
+            more["token_type_ids"] = (ends.cumsum(1) - ends > 0).long()
         try:
-            output = self.model(ids, attention_mask=torch.ones_like(ids))
+            output = self.model(ids, attention_mask=torch.ones_like(ids), **more)
         except RuntimeError as error:
             raise self._narrow(error, "The model's own code") from error
         if self.head == "score":

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from valuebias._core.foreign import reading
 from valuebias.errors import ValueBiasError, shown
 from valuebias.models.reading import AnswerPosition, common_start
-from valuebias.models.spec import PLAIN, is_jinja
+from valuebias.models.spec import PAIR, PLAIN, is_jinja
 from valuebias.models.template_limits import TemplateLimitError, limit_rendering
 
-__all__ = ["ChatTemplate", "Said", "template_of"]
+__all__ = ["ChatTemplate", "Pair", "Said", "template_of"]
 
 Said = str | Sequence[Mapping[str, str]]
 """What stands before an answer: what the user says, or the messages of several turns."""
@@ -423,17 +423,75 @@ class PlainTemplate:
         return []
 
 
+class Pair(str):
+    """Two texts that a tokenizer is to put together; as text, one after the other."""
+
+    first: str
+    second: str
+
+    def __new__(cls, first: str, second: str) -> Pair:
+        """Join them."""
+        made = super().__new__(cls, f"{first} {second}")
+        made.first, made.second = first, second
+        return made
+
+    def __add__(self, other: str) -> Pair:
+        """Go on with the second."""
+        return Pair(self.first, self.second + other)
+
+
+class PairTemplate:
+    """The prompt and the response as two texts.
+
+    Examples
+    --------
+    >>> pair = PairTemplate().conversations("What is good?", ["love"])[0]
+    >>> pair.first, pair.second
+    ('What is good?', 'love')
+    """
+
+    text = PAIR
+    bos = False
+
+    def conversations(
+        self, prompt: Said, words: Sequence[str], *, as_written: bool = True
+    ) -> list[Pair]:
+        """Return the whole conversation of each word."""
+        return [Pair(_one_turn(prompt), word) for word in words]
+
+    def answer_position(self, prompt: Said) -> AnswerPosition:
+        """Find where the answer stands."""
+        return AnswerPosition(self.prefix(prompt), "the second of two texts")
+
+    def prefix(self, prompt: Said) -> Pair:
+        """Return what stands before the answer."""
+        return Pair(_one_turn(prompt), "")
+
+    def in_parts(self) -> list[str]:
+        """Return no roles: these texts have none."""
+        return []
+
+
 def template_of(
     tokenizer: Any, template: str, name: str, *, prefix: str | None = "conversation"
-) -> ChatTemplate | PlainTemplate:
+) -> ChatTemplate | PlainTemplate | PairTemplate:
     """Make the template of a model."""
+    if template == PAIR:
+        if prefix is not None:
+            raise ValueBiasError(
+                f"The model {name!r} has template='pair', in which an encoder reads two texts, and "
+                "is asked for log-probs, which encoders have none of. Give template='chat' or "
+                "'plain'; a reward model is scored with kind='reward'."
+            )
+        return PairTemplate()
     if template == "chat":
         try:
             text = str(tokenizer.get_chat_template())
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueBiasError(
                 f"The tokenizer of {name!r} has no chat template (or several and no default). For "
-                'a pretrained model give template="plain"; else give the template itself, in '
+                'a pretrained model give template="plain", for an encoder that takes a prompt and '
+                'a response as two texts template="pair"; else give the template itself, in '
                 "Jinja, by template=."
             ) from error
         return ChatTemplate(tokenizer, text, name, prefix=prefix)

@@ -17,6 +17,7 @@ __all__ = [
     "ModelConfig",
     "check_decoder",
     "family_of",
+    "is_encoder",
     "read_config",
     "read_model_config",
     "read_raw",
@@ -223,6 +224,17 @@ def check_decoder(config: Any, *, name: str, kind: str) -> None:
             "tokens sees those that come after it, so it has no log-probs of a next token. "
             "Expected a decoder alone, such as Llama, Gemma, Qwen or Mistral."
         )
+
+
+def is_encoder(model_type: str) -> bool:
+    """Whether rewards of such a model are its class's own: its tokens see those after them."""
+    try:
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS,
+        )
+    except ImportError:  # a version that keeps them elsewhere
+        return False
+    return model_type in ENCODERS
 
 
 def family_of(model_config: ModelConfig) -> str:

@@ -94,7 +94,14 @@ class Reading:
 
 
 def rule_of(
-    reward_at: str, *, head: Any, padding: Any, classifier: bool, own_code: bool, name: str
+    reward_at: str,
+    *,
+    head: Any,
+    padding: Any,
+    classifier: bool,
+    own_code: bool,
+    encoder: bool = False,
+    name: str,
 ) -> Rule:
     """Decide where a model's reward is read."""
     if padding is not None and (isinstance(padding, bool) or not isinstance(padding, int)):
@@ -114,7 +121,8 @@ def rule_of(
             padding, f"reward_at='last-non-pad': the last token that is not the {_id(padding)}"
         )
     if head in OWN_OUTPUT or own_code:
-        return Rule(None, "its reward is computed by code of its own", own_code=True)
+        whose = "an encoder's class reads" if encoder else "code of its own computes"
+        return Rule(None, f"{whose} its reward", own_code=True)
     if callable(head) and not classifier:
         return Rule(None, "the head is a function, and the checkpoint has none of its own")
     if padding is None:

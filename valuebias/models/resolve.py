@@ -23,13 +23,14 @@ from valuebias.models.config import (
     ModelConfig,
     check_decoder,
     family_of,
+    is_encoder,
     read_config,
     read_model_config,
     read_raw,
 )
 from valuebias.models.hub import Checkpoint, fetch_adapter, fetch_weights, locate, locate_adapter
 from valuebias.models.reading import LAST, Rule, rule_of
-from valuebias.models.spec import ALL_LABELS, Model
+from valuebias.models.spec import ALL_LABELS, PAIR, Model
 from valuebias.models.weights import code_files
 
 __all__ = ["Resolved", "resolve"]
@@ -124,10 +125,13 @@ def resolve(
             base_sha256, adapter_sha256 = sha256, adapter.digest()
             sha256 = hashlib.sha256(f"{base_sha256} with {adapter_sha256}".encode()).hexdigest()
         tied = bool(getattr(config, "tie_word_embeddings", False))
-        if not (kind == "reward" and _own_code(model, checkpoint)):
+        if not (kind == "reward" and _own_code(model, checkpoint, config.model_type)):
             _check_head(model, shapes, checkpoint.file, kind, tied)
     # Only a head of one matrix tells how many labels there are.
     heads = [shape for key, shape in shapes.items() if _HEAD.search(key)]
+    # Encoders may have a dense layer before.
+    last = [shapes[key] for key in shapes if key.endswith("classifier.out_proj.weight")]
+    heads = last or heads
     n_labels = heads[0][0] if len(heads) == 1 and len(heads[0]) == 2 else None
     if not with_weights and kind == "reward":
         n_labels = None if adapter is not None else _stated_labels(checkpoint, model.name)
@@ -151,6 +155,7 @@ def resolve(
         dtype=model.dtype,
         weights_sha256=sha256,
         trust_remote_code=model.trust_remote_code,
+        pair=kind == "reward" and model.template == PAIR,
         adapter=None if adapter is None else adapter.folder,
     )
     own_tokenizer = None if adapter is None or model.tokenizer else adapter.tokenizer()
@@ -237,14 +242,19 @@ def _rule(model: Model, checkpoint: Checkpoint, model_config: ModelConfig) -> Ru
         head=model.head,
         padding=model_config.pad_token_id,
         classifier=model_config.architecture.endswith("ForSequenceClassification"),
-        own_code=_own_code(model, checkpoint),
+        own_code=_own_code(model, checkpoint, model_config.model_type),
+        encoder=is_encoder(model_config.model_type),
         name=model.name,
     )
 
 
-def _own_code(model: Model, checkpoint: Checkpoint) -> bool:
-    """Whether the logits come from a class that comes with the model."""
-    if not model.trust_remote_code or model.head != "logits" or _is_gguf(checkpoint.file):
+def _own_code(model: Model, checkpoint: Checkpoint, model_type: str) -> bool:
+    """Whether a class of the model's own, or an encoder's, makes logits of a whole conversation."""
+    if model.head != "logits" or _is_gguf(checkpoint.file):
+        return False
+    if is_encoder(model_type):
+        return True
+    if not model.trust_remote_code:
         return False
     wanted = read_raw(checkpoint.folder, model.name).get("auto_map")
     return isinstance(wanted, dict) and _AUTO["reward"] in wanted

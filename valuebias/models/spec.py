@@ -27,6 +27,7 @@ from valuebias.schema.contract import STAGES, check_unique
 
 __all__ = [
     "ALL_LABELS",
+    "PAIR",
     "PLAIN",
     "Model",
     "check_no_code",
@@ -39,6 +40,8 @@ __all__ = [
 
 PLAIN = "{prompt}\n{response}"
 """What ``template="plain"`` stands for."""
+PAIR = "pair"
+"""The template of encoders that take a prompt and a response as two texts."""
 ALL_LABELS = "all"
 """The label that stands for every label of a head."""
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -112,7 +115,8 @@ class Model:
         not the padding. They differ where a template ends in the token that also pads.
     template : str
         ``"chat"``: the tokenizer's own chat template. ``"plain"``: the prompt, a new line, the
-        response. Or a text with ``{prompt}`` and ``{response}``, or a chat template in Jinja. For
+        response. ``"pair"``: two texts as the tokenizer of an encoder (DeBERTa, BERT) puts them
+        together. Or a text with ``{prompt}`` and ``{response}``, or a chat template in Jinja. For
         log-probs, what follows ``{response}`` is left out, and a space before it is the response's.
     prefix : {"conversation", "generation"}
         What stands before a word whose log-prob is asked for, with a chat template: what stands
@@ -319,12 +323,12 @@ _FIELDS = tuple(field.name for field in fields(Model))
 
 def check_template(template: str, name: str) -> None:
     """Raise a ValueBiasError unless `template` has one of the forms of a template."""
-    if template in ("chat", "plain") or is_jinja(template):
+    if template in ("chat", "plain", PAIR) or is_jinja(template):
         return
     if template.count("{prompt}") != 1 or template.count("{response}") != 1:
         raise ValueBiasError(
-            f"The model {name!r} has the template {template!r}; expected 'chat', 'plain', a text "
-            "with {prompt} and {response} once each, or a chat template in Jinja."
+            f"The model {name!r} has the template {template!r}; expected 'chat', 'plain', 'pair', "
+            "a text with {prompt} and {response} once each, or a chat template in Jinja."
         )
     if template.index("{prompt}") > template.index("{response}"):
         raise ValueBiasError(

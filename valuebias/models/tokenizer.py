@@ -25,7 +25,7 @@ from valuebias._core.arrays import Integers
 from valuebias._core.foreign import reading
 from valuebias._core.text import has_surrogate
 from valuebias.errors import ValueBiasError, ValueBiasWarning, shown
-from valuebias.models.chat import Said, template_of
+from valuebias.models.chat import Pair, Said, template_of
 from valuebias.models.first_tokens import NONE, Start, first_tokens, last_tokens
 from valuebias.models.reading import LAST, Prefix, Reading, reading_position, without_blanks
 from valuebias.models.resolve import Resolved
@@ -298,9 +298,7 @@ class Tokenizer:
         self, texts: Sequence[str], labels: Sequence[str], any_length: bool, closed: bool
     ) -> list[Integers]:
         try:
-            lists = self._hf_tokenizer(
-                list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
-            )["input_ids"]
+            lists = self._lists(texts)
         except (TypeError, UnicodeEncodeError) as error:
             broken = next((w for t, w in zip(texts, labels, strict=True) if has_surrogate(t)), None)
             raise ValueBiasError(
@@ -316,6 +314,15 @@ class Tokenizer:
         # The token that the tokenizer puts before a text may be the one for unknown text.
         self._check_unknown(lists, texts, labels)
         return ids
+
+    def _lists(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokenise texts as they are; of pairs the tokenizer knows what stands around them."""
+        plain: dict[str, Any] = {"return_attention_mask": False, "verbose": False}
+        pairs = [text for text in texts if isinstance(text, Pair)]
+        if pairs:
+            first, second = [pair.first for pair in pairs], [pair.second for pair in pairs]
+            return list(self._hf_tokenizer(first, second, **plain)["input_ids"])
+        return list(self._hf_tokenizer(list(texts), add_special_tokens=False, **plain)["input_ids"])
 
     def _check_ids(
         self, ids: Sequence[Integers], labels: Sequence[str], *, any_length: bool = False
