@@ -65,7 +65,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         seed = int(name.startswith("policy")) + int(name == "policy-b")
         tiny_models.tiny(architecture, kind, at, tokens=tokens, seed=seed)
     for guide in (
-        "score-a-model.md", "implicit-rewards.md", "train-reward-models.md", "ten-values.md",
+        "score-a-model.md", "implicit-rewards.md", "judges.md", "train-reward-models.md",
+        "ten-values.md",
     ):  # fmt: skip
         for table in blocks(guide, "yaml"):
             name = table.splitlines()[0].removeprefix("# ")
@@ -106,6 +107,33 @@ def test_implicit_rewards_as_the_guide_shows_it(folder: Path) -> None:
     assert names["rewards"].attrs["kind"] == "implicit"
     assert names["rewards"]["family"].to_numpy().tolist() == ["Gemma over Llama"]
     assert names["own"].sizes == names["rewards"].sizes
+
+
+@pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
+def test_judges_as_the_guide_shows_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import functools
+
+    few: dict[str, Any] = {"draws": 10, "tune": 10, "chains": 2, "seed": 1, "progress": False}
+    monkeypatch.setattr(valuebias, "fit", functools.partial(valuebias.fit, **few))
+    prompts = {name: {"text": f"What is {name}?", "framing": framing}
+               for name, framing in (("best", "positive"), ("worst", "negative"))}  # fmt: skip
+    monkeypatch.setattr(valuebias, "score", functools.partial(valuebias.score, prompts=prompts))
+    names = run("judges.md")
+    assert names["scores"].attrs["kind"] == "judged"
+    assert names["seven"].labels == tuple("1234567")
+    assert names["fits"].score == "log_odds"
+    assert names["bias"].sizes == {"model": 2}
+    said = capsys.readouterr().out
+    assert "Rate the answer from 1 to 5" in said
+    assert "is not that of a verdict ('1', '2', '3', '4', '5')" in said
+    guide = (GUIDES / "judges.md").read_text(encoding="utf-8")
+    for name in valuebias.instruments.judges.judge_names():
+        assert f'| `"{name}"` |' in guide
+    for line in "\n".join(blocks("judges.md", "bash")).splitlines():
+        done = CliRunner().invoke(app, [*line.split()[1:], "--help"])
+        assert done.exit_code == 0, done.output
 
 
 @pytest.mark.slow

@@ -124,6 +124,11 @@ class Tokenizer:
         hashed = f"{text}\0{','.join(parts)}" if parts else text
         return hashlib.sha256(hashed.encode()).hexdigest()
 
+    @property
+    def name(self) -> str:
+        """What messages call the model."""
+        return self._name
+
     def __repr__(self) -> str:
         """Name the model."""
         return f"<Tokenizer of {self._name!r}: {len(self._hf_tokenizer)} tokens>"
@@ -216,12 +221,7 @@ class Tokenizer:
 
         ``first`` is (word,).
         """
-        before = self._template.prefix(prompt)
-        prefix = without_blanks(before)
-        if not prefix and not self._first.ids:
-            raise self._nothing_before(words[0] if words else "")
-        texts = [prefix, before, *(before + word for word in words)]
-        of_prefix, blank, *sequences = self._encode(texts, ["", "", *words])
+        prefix, of_prefix, blank, sequences = self.answered(prompt, words)
         first = np.array([_shared(of_prefix, sequence) for sequence in sequences], dtype=np.int64)
         for word, sequence, start in zip(words, sequences, first, strict=True):
             if np.array_equal(sequence, blank):
@@ -241,6 +241,21 @@ class Tokenizer:
                     f"that text as well, unlike other words'. Leave the word out{other}."
                 )
         return sequences, first
+
+    def answered(
+        self, prompt: Said, answers: Sequence[str]
+    ) -> tuple[str, Integers, Integers, list[Integers]]:
+        """Tokenise a conversation with each answer, and what stands before any.
+
+        That is text without the blanks at its end, its ids, and its ids with them.
+        """
+        before = self._template.prefix(prompt)
+        prefix = without_blanks(before)
+        if not prefix and not self._first.ids:
+            raise self._nothing_before(answers[0] if answers else "")
+        texts = [prefix, before, *(before + answer for answer in answers)]
+        of_prefix, blank, *sequences = self._encode(texts, ["", "", *answers])
+        return prefix, of_prefix, blank, sequences
 
     def prefixes(self, prompts: Sequence[str]) -> list[Integers]:
         """Tokenise what stands before the answer, to read out the whole vocabulary there."""
@@ -262,6 +277,16 @@ class Tokenizer:
         """Tokenise a text by itself, without the tokens that go around it."""
         ids = self._hf_tokenizer([text], add_special_tokens=False, verbose=False)["input_ids"][0]
         return np.array(ids, dtype=np.int64)
+
+    def markup(self, texts: Sequence[str]) -> list[list[int]]:
+        """List for each text the special tokens that are read in it in place of what it says."""
+        special = {i for i, t in self._hf_tokenizer.added_tokens_decoder.items() if t.special}
+        lists = self._hf_tokenizer(list(texts), add_special_tokens=False, verbose=False)
+        return [[i for i in ids if i in special] for ids in lists["input_ids"]]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Give the text that tokens stand for, one by one."""
+        return "".join(self._loaded.texts.of(ids))
 
     def vocabulary(self) -> pd.DataFrame:
         """List the tokens."""

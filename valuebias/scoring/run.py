@@ -36,6 +36,7 @@ from valuebias.scoring.references import (
 )
 from valuebias.scoring.request import Block, Kind, ScoringRequest, Words, make_request
 from valuebias.scoring.sharing import ScoringShard, check_shard
+from valuebias.scoring.verdicts import with_verdicts_checked
 
 __all__ = ["ScoringProgress", "score", "scoring_progress"]
 
@@ -65,6 +66,7 @@ def score(
     backend: str | type[Backend] | Backend = ...,
     store: Store,
     shard: tuple[int, int],
+    judge: Any = ...,
     pooling: str = ...,
     tokens_as: str = ...,
     batch_tokens: int | None = ...,
@@ -82,6 +84,7 @@ def score(
     kind: Kind = ...,
     backend: str | type[Backend] | Backend = ...,
     store: Store | None = ...,
+    judge: Any = ...,
     pooling: str = ...,
     tokens_as: str = ...,
     batch_tokens: int | None = ...,
@@ -99,6 +102,7 @@ def score(
     kind: Kind = ...,
     backend: str | type[Backend] | Backend = ...,
     store: Store | None = ...,
+    judge: Any = ...,
     pooling: str = ...,
     tokens_as: str = ...,
     batch_tokens: int | None = ...,
@@ -117,6 +121,7 @@ def score(
     backend: str | type[Backend] | Backend = ...,
     store: Store | None = ...,
     shard: tuple[int, int] | None,
+    judge: Any = ...,
     pooling: str = ...,
     tokens_as: str = ...,
     batch_tokens: int | None = ...,
@@ -134,6 +139,7 @@ def score(
     backend: str | type[Backend] | Backend = "torch",
     store: Store | None = None,
     shard: tuple[int, int] | None = None,
+    judge: Any = None,
     pooling: str = "sum",
     tokens_as: str = "text",
     batch_tokens: int | None = None,
@@ -154,11 +160,12 @@ def score(
     lexicon : str, path, Lexicon, DataFrame, mapping or sequence of str, optional
         What :func:`valuebias.lexicon` takes (agency–communion if not given); or a sequence of words
         without categories; or ``"vocabulary"``: every token of each model's vocabulary.
-    kind : {"reward", "logprob", "implicit"}
+    kind : {"reward", "logprob", "implicit", "judged"}
         ``"reward"``: the reward of the conversation in which the word is the answer.
         ``"logprob"``: the log-prob of the word as the answer, in nats. ``"implicit"``: the implicit
         reward of a policy, such as DPO trains, β Σ (log π − log π_ref) over the word's tokens; each
-        model has a `reference`, and may have a `beta` (:class:`valuebias.Model`).
+        model has a `reference`, and may have a `beta` (:class:`valuebias.Model`). ``"judged"``: the
+        verdict of a language model on the word as the answer, for which it is asked by a `judge`.
     backend : str, type of Backend or Backend
         A name that :func:`valuebias.backends.backend_names` gives, or a backend itself, which may
         have options.
@@ -172,6 +179,10 @@ def score(
         several processes or machines do one request together. All are given the same request, and
         :func:`valuebias.merge` puts their stores together. Which part is whose depends on the
         request alone; only the weights of models in it are needed. Not of policies.
+    judge : str, path, Judge or mapping, optional
+        Of kind "judged": what :func:`valuebias.judge` takes, such as ``"rating"``. The score is
+        made of the log-probs of its verdicts, which the variable ``token_logprob`` keeps, one a
+        verdict (coord ``verdict``); nothing is generated.
     pooling : {"sum", "mean"}
         How the log-probs of a word's several tokens, or for policies their log-ratios, become its
         score. Each log-prob is kept in the variable ``token_logprob``.
@@ -207,7 +218,8 @@ def score(
     -----
     ValueBiasWarning
         If the base of some of several models is not known, neither from what is given nor from
-        their files; or memory ran out and packs were made smaller.
+        their files; memory ran out and packs were made smaller; or a judge leaves more than a tenth
+        of the probability, on average, for other tokens than its verdicts.
 
     Notes
     -----
@@ -229,6 +241,7 @@ def score(
         prompts=prompts,
         lexicon=lexicon,
         kind=kind,
+        judge=judge,
         pooling=pooling,
         tokens_as=tokens_as,
         trust_remote_code=trust_remote_code,
@@ -262,7 +275,7 @@ def score(
     if store is not None and request.share is not None:
         n_blocks, n_scores = len(done), sum(block.pairs for block in done)
         return ScoringShard(Path(store), request.share.index, request.share.n, n_blocks, n_scores)
-    return keeper.scores()
+    return with_verdicts_checked(keeper.scores())
 
 
 def _keeper(path: Path | None, request: ScoringRequest) -> InMemory | OnDisk:
