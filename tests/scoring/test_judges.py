@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 import valuebias
 from valuebias import Judge, Model, ValueBiasError, ValueBiasWarning
 from valuebias.cli.app import app
+from valuebias.report.methods import methods_text
 from valuebias.schema import mass_outside, position_bias
 
 pytestmark = [
@@ -259,12 +260,18 @@ def test_words_count_their_tokens_where_they_are_judged(folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
-def test_a_fit_takes_what_judges_say(folder: Path) -> None:
+def test_a_fit_takes_what_judges_say(folder: Path, tmp_path: Path) -> None:
     lexicon = {"communion": WORDS[:1] + WORDS[4:], "agency": WORDS[1:4]}
     ds = score(models(folder), THREE, lexicon=lexicon)
     fit = valuebias.fit(ds, draws=20, tune=20, chains=2, seed=1, progress=False)
     assert len(fit.contrasts())
     assert not [note for note in fit.notes if note.code == "few values"]
+    read = valuebias.load(fit.save(tmp_path / "fit.nc"))
+    for one in (fit, read):
+        said = methods_text(one)[0]
+        assert "asked as a judge, and a score is made of the probabilities of the verdicts" in said
+        assert "verdicts '1', '2' and '3' as the first token of its reply" in said
+        assert f"{mass_outside(ds).isel(model=1).mean().item():.1%}" in said
     rounded = ds.assign(score=(ds["score"] * 0 + (np.arange(5) > 2)).astype(np.float32))
     coarse = valuebias.fit(rounded, draws=20, tune=20, chains=2, seed=1, progress=False)
     (note,) = [note for note in coarse.notes if note.code == "few values"]

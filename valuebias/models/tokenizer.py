@@ -221,7 +221,7 @@ class Tokenizer:
 
         ``first`` is (word,).
         """
-        prefix, of_prefix, blank, sequences = self.answered(prompt, words)
+        ((prefix, of_prefix, blank, sequences),) = self.answered([prompt], words)
         first = np.array([_shared(of_prefix, sequence) for sequence in sequences], dtype=np.int64)
         for word, sequence, start in zip(words, sequences, first, strict=True):
             if np.array_equal(sequence, blank):
@@ -243,19 +243,28 @@ class Tokenizer:
         return sequences, first
 
     def answered(
-        self, prompt: Said, answers: Sequence[str]
-    ) -> tuple[str, Integers, Integers, list[Integers]]:
-        """Tokenise a conversation with each answer, and what stands before any.
+        self, prompts: Sequence[Said], answers: Sequence[str]
+    ) -> list[tuple[str, Integers, Integers, list[Integers]]]:
+        """Tokenise conversations with each answer, and what stands before any.
 
-        That is text without the blanks at its end, its ids, and its ids with them.
+        For each prompt that is text without the blanks at its end, its ids, and its ids with them.
         """
-        before = self._template.prefix(prompt)
-        prefix = without_blanks(before)
-        if not prefix and not self._first.ids:
+        before = [self._template.prefix(prompt) for prompt in prompts]
+        prefixes = [without_blanks(text) for text in before]
+        if not all(prefixes) and not self._first.ids:
             raise self._nothing_before(answers[0] if answers else "")
-        texts = [prefix, before, *(before + answer for answer in answers)]
-        of_prefix, blank, *sequences = self._encode(texts, ["", "", *answers])
-        return prefix, of_prefix, blank, sequences
+        texts, named = [], []
+        for prefix, whole in zip(prefixes, before, strict=True):
+            blank = [whole] if whole != prefix else []
+            texts += [prefix, *blank, *(whole + answer for answer in answers)]
+            named += ["", *[""] * len(blank), *answers]
+        encoded = iter(self._encode(texts, named))
+        found = []
+        for prefix, whole in zip(prefixes, before, strict=True):
+            ids = next(encoded)
+            blank_ids = next(encoded) if whole != prefix else ids
+            found.append((prefix, ids, blank_ids, [next(encoded) for _ in answers]))
+        return found
 
     def prefixes(self, prompts: Sequence[str]) -> list[Integers]:
         """Tokenise what stands before the answer, to read out the whole vocabulary there."""

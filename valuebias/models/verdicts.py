@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -16,18 +17,32 @@ __all__ = ["check_no_markup", "response_tokens", "verdict_targets"]
 
 _CHOOSE = "choose others, such as digits or letters, that are one token to every model"
 _ANSWERS = ("a", "7", "Z", "u")
+_AT_ONCE = 64
 
 
 def verdict_targets(
-    tokenizer: Tokenizer, message: str, labels: Sequence[str]
-) -> tuple[list[Integers], int]:
-    """Tokenise a message with each verdict after it, and say at which token they differ.
+    tokenizer: Tokenizer, messages: Iterable[str], labels: Sequence[str]
+) -> Iterator[tuple[list[Integers], int]]:
+    """Tokenise messages with each verdict after it, and say at which token these differ.
 
-    Blanks between the message and the verdicts, tokens of their own to some tokenizers, belong to
-    no verdict.
+    Blanks between a message and the verdicts, tokens of their own to some tokenizers, belong to no
+    verdict.
     """
+    waiting = iter(messages)
+    # Several at once, because a tokenizer divides them among threads.
+    while some := list(itertools.islice(waiting, _AT_ONCE)):
+        for _, of_prefix, _, sequences in tokenizer.answered(some, labels):
+            yield sequences, _place(tokenizer, of_prefix, sequences, labels)
+
+
+def _place(
+    tokenizer: Tokenizer,
+    of_prefix: Integers,
+    sequences: Sequence[Integers],
+    labels: Sequence[str],
+) -> int:
+    """Find where the verdicts stand; refuse those that are not one token each."""
     name = tokenizer.name
-    _, of_prefix, _, sequences = tokenizer.answered(message, labels)
     for label, ids in zip(labels, sequences, strict=True):
         if not np.array_equal(ids[: len(of_prefix)], of_prefix):
             raise ValueBiasError(
@@ -53,7 +68,7 @@ def verdict_targets(
             f"Some of the verdicts {', '.join(map(repr, labels))} are the same token to {name!r}. "
             f"For the verdicts {_CHOOSE}."
         )
-    return sequences, first
+    return first
 
 
 def check_no_markup(tokenizer: Tokenizer, texts: Iterable[tuple[str, str]]) -> None:
@@ -78,7 +93,7 @@ def response_tokens(
 ) -> tuple[int, ...]:
     """Count the tokens of each word where it is judged, without those around every word."""
     messages = [judge.messages(prompt, word)[0] for word in (*_ANSWERS, *words)]
-    ids = [tokenizer.answered(message, ())[1] for message in messages]
+    ids = [of_prefix for _, of_prefix, _, _ in tokenizer.answered(messages, ())]
     frames, rest = ids[: len(_ANSWERS)], ids[len(_ANSWERS) :]
     before = min(_shared(frames[0], other) for other in frames[1:])
     ends = [frame[before:][::-1] for frame in frames]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from valuebias.errors import ValueBiasError, few
+from valuebias.errors import ValueBiasError, few, shown
 
 __all__ = [
     "MUCH_OUTSIDE",
@@ -25,9 +24,17 @@ MUCH_OUTSIDE = 0.1
 _TOKENS = ("model", "prompt", "response", "token")
 
 
-def verdict_coords(judge: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+def verdict_coords(judge: Any) -> dict[str, tuple[str, Any]]:
     """Name the log-probs that a judge's pairs have, by what a store says of the judge."""
-    labels, orders = [str(label) for label in judge["labels"]], int(judge["orders"])
+    try:
+        labels, orders = [str(label) for label in judge["labels"]], int(judge["orders"])
+        if not labels or orders not in (1, 2):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueBiasError(
+            f"The provenance says of the judge {shown(judge)}, which valuebias.score does not "
+            "write. Score again, into another store."
+        ) from error
     return {
         "verdict": ("token", np.array(labels * orders, dtype="U")),
         "order": ("token", np.repeat(np.arange(1, orders + 1), len(labels))),
@@ -71,7 +78,7 @@ def mass_outside(ds: xr.Dataset) -> xr.DataArray:
     >>> tokens = np.broadcast_to(np.log(np.float32([0.5, 0.25])), (2, 2, 6, 2))
     >>> judged = ds.assign(token_logprob=(("model", "prompt", "response", "token"), tokens))
     >>> judged = judged.assign_coords(verdict=("token", ["yes", "no"]), order=("token", [1, 1]))
-    >>> mass_outside(judged).mean().item()
+    >>> round(mass_outside(judged).mean().item(), 3)
     0.25
     """
     logprobs = _verdicts(ds)
@@ -126,7 +133,7 @@ def position_bias(ds: xr.Dataset) -> xr.DataArray:
     >>> judged = judged.assign_coords(
     ...     verdict=("token", ["A", "B"] * 2), order=("token", [1, 1, 2, 2])
     ... )
-    >>> round(position_bias(judged).mean().item(), 3) # log(0.8 / 0.2)
+    >>> round(position_bias(judged).mean().item(), 3)  # log(0.8 / 0.2)
     1.386
     """
     logprobs = _verdicts(ds)

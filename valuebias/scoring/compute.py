@@ -77,11 +77,11 @@ class Conversations:
         """Tokenise what a judge is asked, with each verdict: they share all but one token."""
         sequences: list[Integers] = []
         first = []
-        for text, word in itertools.product(texts, words):
-            for message in judge.messages(text, word):
-                ids, start = verdict_targets(self._tokenizer, message, judge.labels)
-                sequences += ids
-                first += [start] * len(ids)
+        pairs = itertools.product(texts, words)
+        messages = (said for text, word in pairs for said in judge.messages(text, word))
+        for ids, start in verdict_targets(self._tokenizer, messages, judge.labels):
+            sequences += ids
+            first += [start] * len(ids)
         return Batch(block, sequences, np.array(first, dtype=np.int64))
 
     def _tokens(self, block: Block) -> Batch:

@@ -399,6 +399,7 @@ def _write(ds: xr.Dataset, store: Any, shape: tuple[int, int], *, tokens: int = 
     Chunks are not compressed: blocks are written as their bytes.
     """
     encoding: dict[str, Any] = {"score": {"chunks": (1, *shape), "compressors": None}}
+    tokens = ds.sizes.get("token", tokens)  # of a judge's verdicts their names say it
     if tokens:
         per_token = np.broadcast_to(np.float32(np.nan), (*ds["score"].shape, tokens))
         ds = ds.assign(token_logprob=(("model", "prompt", "response", "token"), per_token))
