@@ -55,6 +55,10 @@ class Judge:
         verdicts have values, else the log-odds. Of two orders it is the mean.
     against : str, optional
         With ``{a}`` and ``{b}``: the answer that every word is compared with.
+    opening : str, optional
+        What the model's reply is begun with, such as ``"Rating: "``: the verdicts are read after
+        it. It makes models reply with a verdict that would say something before. A blank at its end
+        is taken for the verdict's, as models write it.
     name : str, optional
         What messages call it.
 
@@ -80,12 +84,15 @@ class Judge:
     verdicts: Mapping[str, float] | Sequence[str] = ()
     score: str | None = None
     against: str | None = None
+    opening: str = ""
     name: str = "judge"
 
     def __post_init__(self) -> None:
         """Check the fields, and copy the verdicts."""
         _check_text(self.name, "the name of the judge")
         _check_text(self.template, f"the template of the judge {self.name!r}")
+        if self.opening != "":
+            _check_text(self.opening, f"the opening of the judge {self.name!r}")
         places = _PLACE.findall(self.template)
         self._check_places(places)
         verdicts: Any = self.verdicts
@@ -179,8 +186,8 @@ class Judge:
         Returns
         -------
         dict
-            ``template``, ``verdicts`` (texts, or pairs of a text and its value), ``score`` and
-            ``against``.
+            ``template``, ``verdicts`` (texts, or pairs of a text and its value), ``score``,
+            ``against`` and ``opening``.
         """
         said = self.verdicts
         pairs = [list(pair) for pair in said.items()] if isinstance(said, Mapping) else list(said)
@@ -189,6 +196,7 @@ class Judge:
             "verdicts": pairs,
             "score": self.score,
             "against": self.against,
+            "opening": self.opening,
         }
 
     def about(self) -> dict[str, Any]:
@@ -303,6 +311,8 @@ _NAMED: Mapping[str, Mapping[str, Any]] = {
         "is a very bad answer to the question and 5 a very good one. Reply with the number "
         "alone.\n\nQuestion: {prompt}\nAnswer: {response}",
         "verdicts": _RATING,
+        # Small models say "The answer is …" in nearly all replies that are not begun for them.
+        "opening": "Rating: ",
     },
     "yes-no": {
         "template": "Here are a question and an answer to it. Is the answer a good one to this "
@@ -344,10 +354,10 @@ def judge(
     Parameters
     ----------
     source : str, path, Judge or mapping
-        ``"rating"``: from 1 to 5. ``"yes-no"``: whether the answer is a good one. ``"a-or-b"``:
-        which is better, the word or `against`. Or a YAML file, or a mapping, with the fields of a
-        :class:`Judge`; as its `template` one of these names stands for the text of that judge, and
-        for its verdicts where none are given.
+        ``"rating"``: from 1 to 5, after "Rating: ". ``"yes-no"``: whether the answer is a good one.
+        ``"a-or-b"``: which is better, the word or `against`. Or a YAML file, or a mapping, with the
+        fields of a :class:`Judge`; as its `template` one of these names stands for the text of that
+        judge, and for all else that is not given.
     against : str, optional
         The answer that words are compared with, of a judge that compares two.
 

@@ -243,13 +243,14 @@ class Tokenizer:
         return sequences, first
 
     def answered(
-        self, prompts: Sequence[Said], answers: Sequence[str]
+        self, prompts: Sequence[Said], answers: Sequence[str], *, opening: str = ""
     ) -> list[tuple[str, Integers, Integers, list[Integers]]]:
         """Tokenise conversations with each answer, and what stands before any.
 
-        For each prompt that is text without the blanks at its end, its ids, and its ids with them.
+        For each prompt that is text without the blanks at its end, its ids, and its ids with them;
+        the opening, with which every answer begins, belongs to it.
         """
-        before = [self._template.prefix(prompt) for prompt in prompts]
+        before = [self._template.prefix(prompt) + opening for prompt in prompts]
         prefixes = [without_blanks(text) for text in before]
         if not all(prefixes) and not self._first.ids:
             raise self._nothing_before(answers[0] if answers else "")

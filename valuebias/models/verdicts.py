@@ -21,17 +21,17 @@ _AT_ONCE = 64
 
 
 def verdict_targets(
-    tokenizer: Tokenizer, messages: Iterable[str], labels: Sequence[str]
+    tokenizer: Tokenizer, judge: Judge, messages: Iterable[str]
 ) -> Iterator[tuple[list[Integers], int]]:
     """Tokenise messages with each verdict after it, and say at which token these differ.
 
     Blanks between a message and the verdicts, tokens of their own to some tokenizers, belong to no
     verdict.
     """
-    waiting = iter(messages)
+    waiting, labels = iter(messages), judge.labels
     # Several at once, because a tokenizer divides them among threads.
     while some := list(itertools.islice(waiting, _AT_ONCE)):
-        for _, of_prefix, _, sequences in tokenizer.answered(some, labels):
+        for _, of_prefix, _, sequences in tokenizer.answered(some, labels, opening=judge.opening):
             yield sequences, _place(tokenizer, of_prefix, sequences, labels)
 
 

@@ -156,7 +156,7 @@ def _judged(data: xr.Dataset) -> str:
     left = low if low == high else f"{low} to {high}, by model,"
     return (
         " Each model was asked as a judge, and a score is made of the probabilities of the "
-        f"verdicts {verdicts}{orders} as the first token of its reply, without sampling; {left} of "
+        f"verdicts {verdicts}{orders} at one place of its reply, without sampling; {left} of "
         "the probability was that of other tokens."
     )
 

@@ -101,7 +101,8 @@ def outside_notes(ds: xr.Dataset) -> list[str]:
         f"Of the probability of replies, more than {MUCH_OUTSIDE:.0%} on average is not that of a "
         f"verdict ({verdicts}) to {few(much, quote=False)}: such a judge would mostly, or often, "
         "say something else, and its scores are made of the rest. Ask for the verdicts more "
-        "plainly in the judge's template, or choose verdicts as the model would write them."
+        "plainly in the judge's template, begin its reply by an opening, or choose verdicts as the "
+        "model would write them."
     ]
 
 

@@ -79,7 +79,7 @@ class Conversations:
         first = []
         pairs = itertools.product(texts, words)
         messages = (said for text, word in pairs for said in judge.messages(text, word))
-        for ids, start in verdict_targets(self._tokenizer, messages, judge.labels):
+        for ids, start in verdict_targets(self._tokenizer, judge, messages):
             sequences += ids
             first += [start] * len(ids)
         return Batch(block, sequences, np.array(first, dtype=np.int64))

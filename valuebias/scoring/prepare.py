@@ -226,8 +226,12 @@ def first_asked(request: ScoringRequest) -> str:
 
 def _check_judge(request: ScoringRequest, judge: Judge, tokenizer: Tokenizer) -> None:
     """Refuse verdicts and texts that a model does not read as they are meant."""
-    list(verdict_targets(tokenizer, [first_asked(request)], judge.labels))
-    texts = [("the template of the judge", judge.template), ("against", judge.against or "")]
+    list(verdict_targets(tokenizer, judge, [first_asked(request)]))
+    texts = [
+        ("the template of the judge", judge.template),
+        ("its opening", judge.opening),
+        ("against", judge.against or ""),
+    ]
     texts += [(f"the prompt {name!r}", str(t)) for name, t in request.prompts.table["text"].items()]
     texts += [("a word", word) for word in request.words or ()]
     check_no_markup(tokenizer, texts)
