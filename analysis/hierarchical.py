@@ -340,7 +340,7 @@ def sample_variances(
         return sample_nuts(posterior, progress=progress, **common)
     from valuebias.analysis.sampling.hmc import sample_hmc
 
-    return sample_hmc(posterior, progress=progress, **common)
+    return sample_hmc(posterior, progress=progress, rings=problem.components.rings, **common)
 
 
 def _with_noise(

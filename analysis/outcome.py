@@ -260,7 +260,11 @@ _TRANSFORMS: dict[str, Callable[[Floats], NDArray[np.float64]]] = {
 def _by_rows(
     transform: Callable[[Floats], NDArray[np.float64]], scores: Floats
 ) -> NDArray[np.float64]:
-    """Transform some rows at a time: ranking needs six times the memory of the scores."""
+    """Transform some rows at a time: ranking needs six times the memory of the scores.
+
+    In one order of memory, for sums over others differ in their last bits.
+    """
+    scores = np.ascontiguousarray(scores)
     transformed = np.empty(scores.shape)
     flat, rows = transformed.reshape(-1, scores.shape[-1]), scores.reshape(-1, scores.shape[-1])
     step = max(1, _AT_A_TIME // max(1, scores.shape[-1]))

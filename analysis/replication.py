@@ -16,7 +16,6 @@ from valuebias.analysis.design.crossing import centre
 from valuebias.analysis.design.strata import make_strata, make_tables
 from valuebias.analysis.estimands.held_out import axis_means, combination_given_all
 from valuebias.analysis.estimands.mixtures import Mixture
-from valuebias.analysis.estimands.precision import precision_at
 from valuebias.analysis.estimands.rows import Combination
 from valuebias.analysis.estimands.smoother import Smoother
 from valuebias.analysis.hierarchical import Problem
@@ -70,9 +69,8 @@ def posterior_of(
     kernel = Hamiltonian.at_mode(target, start_point(target))
     chain = kernel.chain(target, rng, tune=_TUNE, draws=draws)
     drawn = components.variances(*target.constrain(chain))
-    precision = precision_at(crossing, components, scales, drawn)
     mean, variance = combination_given_all(
-        crossing, precision, axis_means(crossing, tables), scales, combination
+        crossing, components, drawn, axis_means(crossing, tables), scales, combination
     )
     return Mixture(mean, np.sqrt(variance))
 
@@ -81,7 +79,8 @@ def expected_sd(plan: Plan, v: Array) -> Array:
     """Posterior SD of the headline where the variances ``v`` (draw, variance) are known."""
     problem = plan.problem
     crossing, scales = problem.crossing, problem.coefficient_scales
-    precision = precision_at(crossing, problem.components, scales, v)
     nothing = np.zeros((len(crossing.axes), crossing.shape[0] * len(crossing.framings)))
-    _, variance = combination_given_all(crossing, precision, nothing, scales, plan.combination)
+    _, variance = combination_given_all(
+        crossing, problem.components, v, nothing, scales, plan.combination
+    )
     return np.sqrt(variance)

@@ -290,6 +290,7 @@ OTHERS = {
         ("init_lora_weights", "path_initial_model_for_weight_conversion", "peft_type"),
         "peft's, in an adapter_config.json",
     ),
+    **dict.fromkeys(("asynchronous", "n_workers", "processes", "threads_per_worker"), "Dask's"),
     "enable_prefix_caching": "vLLM's, in what it says of itself",
     **dict.fromkeys(("device", "attention"), "of backends, which are loaded where they run"),
 }
@@ -432,12 +433,14 @@ def test_neutral_prompts_beside_others(ds: xr.Dataset, shell: Callable[..., str]
 
 
 @follows("analysis/estimands/cells.py", "comparisons({})")
-@follows("analysis/estimands/diagnostics.py", "fit.plot('trace')")
+@follows("analysis/estimands/diagnostics.py", "fit.summary()", "fit.priors()")
 def test_questions_of_another_kind(ds: xr.Dataset) -> None:
     fit = valuebias.fit(ds, "~ family", **QUICK)
     said = told(fit.slopes, "family")
     assert len(filled(said, "comparisons", comparisons=fit.comparisons).table())
-    assert fit.plot("trace").axes
+    sds = [name for name in fit.summary().index if str(name).startswith("sd[")]
+    assert sds
+    assert "sd[word]" in fit.priors().index
 
 
 @follows("analysis/outcome.py", "valuebias data read")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -83,3 +85,17 @@ def test_names_that_are_there_are_found() -> None:
     )
     assert len(names_in(program)) == 9
     assert not lacking([program], BUILD)
+
+
+@pytest.mark.slow
+def test_the_script_for_a_card_runs_whole_on_a_processor(tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="peft is not installed")
+    out, script = tmp_path / "gpu.md", str(BENCHMARKS["gpu"])
+    asked = ["--device", "cpu", "--size", "small", "--out", str(out)]
+    done = subprocess.run([sys.executable, script, *asked], text=True, check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    table = out.read_text(encoding="utf-8")
+    assert "failed" not in table
+    for part in ("the contract's tests", "PyTorch, bfloat16", "ONNX Runtime, float32", "LoRA"):
+        assert part in table

@@ -7,21 +7,27 @@ import doctest
 import importlib
 import importlib.util
 import inspect
+import json
 import pkgutil
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import xarray as xr
 from numpydoc.validate import validate
 
 import valuebias
+from valuebias.analysis.design.grammar import FUNCTIONS
+from valuebias.backends import base
 
+ROOT = Path(__file__).parents[1]
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # Optional in numpydoc: an extended summary, See Also, the form of a summary, and a capital where a
 # description starts with a type ("bool, shape (word, category)").
 OPTIONAL = {"ES01", "SA01", "SA04", "SS05", "SS06", "PR08", "RT04"}
 # What the modules of the inference backends may import at their top.
-EXTRAS = {"torch", "transformers", "onnx", "onnxruntime"}
+EXTRAS = {"distributed", "torch", "transformers", "onnx", "onnxruntime"}
 # The modules whose examples train a model.
 TRAINING = {"valuebias.lab.models"}
 
@@ -98,3 +104,61 @@ def test_public_names_are_documented_in_full() -> None:
         if code not in optional
     ]
     assert not faults, "\n".join(faults)
+
+
+def pages() -> dict[str, str]:
+    """What users read, by path: pages as they are, of notebooks text and code."""
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    found = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in paths}
+    for path in sorted((ROOT / "docs").rglob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        found[str(path.relative_to(ROOT))] = "\n".join("".join(c["source"]) for c in cells)
+    return {name: text for name, text in found.items() if "_build" not in name}
+
+
+def has(value: object, dotted: str) -> bool:
+    """Whether a name leads somewhere; a field of a dataclass is none of its class."""
+    for name in dotted.split("."):
+        fields = getattr(value, "__dataclass_fields__", {})
+        if name in fields:
+            return True
+        if not hasattr(value, name):
+            return False
+        value = getattr(value, name)
+    return True
+
+
+@pytest.fixture(scope="module")
+def a_fit(simulated: xr.Dataset) -> valuebias.Fit:
+    fit = valuebias.fit(simulated, draws=50, tune=50, chains=1, seed=1, progress=False)
+    assert isinstance(fit, valuebias.Fit)
+    return fit
+
+
+@pytest.mark.parametrize("page", pages())
+def test_what_a_page_calls_exists(page: str, a_fit: valuebias.Fit) -> None:
+    text = pages()[page]
+    results = (a_fit, valuebias.AblationFit)
+    public = [getattr(valuebias, name) for name in valuebias.__all__]
+    holders = [
+        valuebias,
+        base.Backend,
+        base.LoadedModel,
+        *(v for v in public if inspect.isclass(v) or isinstance(v, ModuleType)),
+    ]
+    wrong = {
+        f"fit.{name}"
+        for name in re.findall(r"(?<![\w.])fit\.([a-z]\w*)", text)
+        # Files of this name, and code of R's.
+        if name not in ("nc", "zarr", "md", "yaml", "html")
+        and not any(has(r, name) for r in results)
+    }
+    wrong |= {
+        f"valuebias.{name}"
+        for name in re.findall(r"(?<![\w./-])valuebias\.([A-Za-z][\w.]*\w)", text)
+        if not has(valuebias, name) and not importlib.util.find_spec(f"valuebias.{name}")
+    }
+    for call in re.findall(r"`([A-Za-z]\w*)\([^`\n]*\)`", text):
+        known = any(has(holder, call) for holder in holders) or call in FUNCTIONS
+        wrong |= set() if known else {f"{call}()"}
+    assert not wrong, f"{page} names what is not there: {sorted(wrong)}"

@@ -43,6 +43,7 @@ VALUE_WORDS = {
 MODELS = {
     "reward-a": ("gemma2", "reward"),
     "reward-b": ("llama", "reward"),
+    "many": ("llama", "reward"),
     "lm": ("qwen2", "logprob"),
     "lm-a": ("gemma2", "logprob"),
     "lm-b": ("llama", "logprob"),
@@ -65,7 +66,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tokens = 1000 if name.startswith("lm-") else 320
         at = tmp_path / "models" / name
         seed = int(name.startswith("policy")) + int(name == "policy-b")
-        tiny_models.tiny(architecture, kind, at, tokens=tokens, seed=seed)
+        labels = 3 if name == "many" else 1
+        tiny_models.tiny(architecture, kind, at, tokens=tokens, seed=seed, labels=labels)
     for guide in (
         "score-a-model.md", "implicit-rewards.md", "judges.md", "train-reward-models.md",
         "ten-values.md",
@@ -87,7 +89,7 @@ def run(guide: str) -> dict[str, Any]:
 
 def test_scoring_as_the_guide_shows_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("score-a-model.md")
-    stores = {"scores.zarr", "logprobs.zarr", "vocabulary.zarr"}
+    stores = {"scores.zarr", "labels.zarr", "logprobs.zarr", "vocabulary.zarr"}
     assert {path.name for path in folder.glob("*.zarr")} == stores
     plan, digest = capsys.readouterr().out.rsplit("\n", 2)[:2]
     assert "reward scores of 2 models × 54 prompts" in plan
@@ -277,6 +279,18 @@ def test_shards_as_the_guide_shows_them(folder: Path) -> None:
     assert "shard 1 of 2" in done.output
     scores = run("many-machines.md")["scores"]
     assert scores.sizes["model"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_workers_as_the_guide_shows_them(folder: Path) -> None:
+    """The first block as it stands; the others need cards, or SLURM."""
+    pytest.importorskip("distributed")
+    code = blocks("many-machines.md", "py")[0]
+    names: dict[str, Any] = {"__name__": "__main__", "valuebias": valuebias}
+    exec(code.replace("n_workers=2", 'n_workers=1, dashboard_address=":0"'), names)  # noqa: S102 - our own guide
+    assert names["scores"].sizes["model"] == 2
+    assert (folder / "by-workers.zarr").is_dir()
 
 
 def test_the_table_shown_is_the_one_measured() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from valuebias._core.numbers import signed
 from valuebias.analysis.ablation.layout import is_ablation
 from valuebias.analysis.design.formula import ModelDesign
 from valuebias.analysis.notes import Note
@@ -153,4 +154,4 @@ def curve_notes(departures: pd.DataFrame, *, levelling: bool) -> list[Note]:
 
 def _signed(value: float) -> str:
     digits = 0 if abs(value) >= 20 else 2
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return signed(value, digits)

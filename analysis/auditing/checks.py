@@ -17,6 +17,7 @@ from valuebias.analysis.auditing.ties import MANY_TIES, tied
 from valuebias.analysis.design.grouping import shared_models
 from valuebias.errors import few
 from valuebias.schema import model_table
+from valuebias.schema.spelling import alike_text, look_alike
 from valuebias.schema.verdicts import has_verdicts, outside_notes, position_bias
 from valuebias.schema.weights import are_marks
 
@@ -204,9 +205,13 @@ def _several_categories(data: Data) -> Iterator[Finding]:
         yield Finding(
             "note",
             "response",
-            f"{len(several)} words are in more than one category and count in each"
-            f"{'' if are_marks(given.astype(float)) else ', by their weights'}: "
-            f"{few(several)}.",
+            f"{len(several)} words are in more than one category and "
+            + (
+                "lie midway between these, so that they tell nothing of their difference"
+                if are_marks(given.astype(float))
+                else "count in each, by their weights"
+            )
+            + f": {few(several)}.",
         )
 
 
@@ -346,19 +351,9 @@ def _bases(data: Data) -> Iterator[Finding]:
 
 def _spelled_alike(bases: pd.Series) -> Iterator[Finding]:
     """List names that may be one base written in several ways."""
-    names = sorted(set(bases))
-    for _, alike in pd.Series(names).groupby([_letters(name) for name in names]):
-        if len(alike) > 1:
-            yield Finding(
-                "warning",
-                f"base {alike.iloc[0]!r}",
-                f"{few(alike)} differ in capitals, spaces or punctuation only. Taken as they are "
-                "written, they are different bases; write one base in one way.",
-            )
-
-
-def _letters(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
+    for alike in look_alike(sorted(set(bases))):
+        text = alike_text("base", [alike])
+        yield Finding("warning", f"base {alike[0]!r}", f"{text[0].upper()}{text[1:]}")
 
 
 def _reading(data: Data) -> Iterator[Finding]:

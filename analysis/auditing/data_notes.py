@@ -17,8 +17,9 @@ from valuebias.analysis.design.unscored import unscored_notes
 from valuebias.analysis.notes import Note
 from valuebias.errors import few
 from valuebias.schema.contract import NEUTRAL
+from valuebias.schema.spelling import alike_text, look_alike
 
-__all__ = ["data_notes"]
+__all__ = ["data_notes", "spelling_notes"]
 
 
 def data_notes(crossing: Crossing) -> list[Note]:
@@ -51,7 +52,7 @@ def data_notes(crossing: Crossing) -> list[Note]:
                 "do the widths of all intervals on the formula's terms. Differences on single "
                 "words are between these very models and generalise over none.",
                 "The formula has as many columns as there are models, so that the prior alone says "
-                "how wide this interval is.",
+                "how much models of a kind differ, and how wide intervals are.",
                 first=True,
             )
         )
@@ -83,6 +84,24 @@ def data_notes(crossing: Crossing) -> list[Note]:
                 "a habit of scoring some words high.",
             )
         )
+    return notes
+
+
+def spelling_notes(models: pd.DataFrame, base: str | None) -> list[Note]:
+    """Note bases and reward models that may be one under two names."""
+    notes = []
+    for coord in dict.fromkeys((base or "", "reward_model")):
+        groups = look_alike(models[coord]) if coord in models.columns else []
+        if groups:
+            listed = few((" and ".join(group) for group in groups), quote=False)
+            notes.append(
+                Note(
+                    "names alike",
+                    alike_text(coord, groups),
+                    f"{listed} look alike and count as different ones; if they are one, the "
+                    "interval is too narrow.",
+                )
+            )
     return notes
 
 
@@ -131,7 +150,7 @@ def _sharing_notes(crossing: Crossing) -> list[Note]:
                     "model on both sides",
                     f"{shared}, and {sorted(both)[0]!r} is a numerator and a denominator. Taken as "
                     "independent, they make all intervals too narrow; have no model on both sides.",
-                    "Some models are on both sides of pairs, so the interval is too narrow.",
+                    "Some models are on both sides of pairs, so that intervals are too narrow.",
                     first=True,
                 )
             )
@@ -155,7 +174,7 @@ def _sharing_notes(crossing: Crossing) -> list[Note]:
                 "names: how much they differ comes from the prior alone."
             )
             headline = (
-                f"How much {who} differ, and with it how wide this interval is, the prior alone "
+                f"How much {who} differ, and with it how wide the interval is, the prior alone "
                 "says."
             )
         notes.append(Note(f"spread of {group.name}s unknown", text, headline))
@@ -168,7 +187,7 @@ def _dropped(name: str) -> Note:
         f"the models are too uneven over {describe_group(name)} for an exact model of what these "
         "share, which is left out. Taken as independent, models that share it make all intervals "
         "too narrow; keep as many models of each, or one.",
-        f"What is shared by {describe_group(name)} is left out, so the interval is too narrow.",
+        f"What is shared by {describe_group(name)} is left out, so that intervals are too narrow.",
         first=True,
     )
 
@@ -232,7 +251,7 @@ def _lone_bases(crossing: Crossing) -> Note | None:
             "so are the widths of all intervals on families. Score models of further bases, or ask "
             "for base=None and speak of these bases.",
             "Each family has one base here, so that family and base cannot be told apart, and the "
-            "interval is as wide as the prior on bases makes it.",
+            "intervals are as wide as the prior on bases makes them.",
             first=True,
         )
     return Note(

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
+from valuebias._core.numbers import signed
 from valuebias.analysis.auditing.confounding import (
     Estimate,
     Imbalance,
@@ -290,7 +291,7 @@ def _alike_headline(structure: Structure, likeness: Likeness) -> str:
     else:
         n, of = sum(map(len, members)), len(likeness.units.members)
         who = f"Of the {of} {structure.noun}, {n} (named in the notes)"
-    return f"{who} are too alike to count as independent, so that the interval is too narrow."
+    return f"{who} are too alike to count as independent, so that intervals are too narrow."
 
 
 def _unequal_note(structure: Structure, unequal: Unequal) -> Note:
@@ -311,15 +312,15 @@ def _unequal_note(structure: Structure, unequal: Unequal) -> Note:
 
 def _confounded_note(structure: Structure, imbalances: list[Imbalance], estimate_sd: float) -> Note:
     worst = max(imbalances, key=lambda one: abs(one.shift))
-    listed = ", ".join(f"{one.name} (by {one.gap:+.2f} SD)" for one in imbalances)
+    listed = ", ".join(f"{one.name} (by {signed(one.gap)} SD)" for one in imbalances)
     text = (
         f"The categories compared differ in their words' {listed}, on which the estimate depends: "
-        f"adjusting for {worst.name} would move it by {worst.shift:+.2f}, that is "
+        f"adjusting for {worst.name} would move it by {signed(worst.shift)}, that is "
         f"{abs(worst.shift) / estimate_sd:.1f} times its standard error. Fit with "
         f"words='~ {' + '.join(one.term for one in imbalances)}' to adjust."
     ).replace("-", "−")
     headline = (
         f"The categories' words differ in {worst.name} as well, and adjusting for it would move "
-        f"the estimate by {worst.shift:+.2f}."
+        f"the estimate by {signed(worst.shift)}."
     ).replace("-", "−")
     return Note("words confounded", text, headline)

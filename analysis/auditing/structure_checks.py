@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias._core.numbers import signed
 from valuebias.analysis.auditing.checks import Data, Finding
 from valuebias.analysis.auditing.confounding import Estimate, word_imbalances, word_numbers
 from valuebias.analysis.auditing.likeness import Likeness, find_alike, make_units, off_axes
@@ -161,19 +162,15 @@ def _words_confounded(tables: _Tables) -> Iterator[Finding]:
                     first, second = (str(name) for name in tables.families[:2])
                     moved = (
                         f"Adjusting for it would move the difference between {first!r} and "
-                        f"{second!r} by {_signed(one.shift)} SD. "
+                        f"{second!r} by {signed(one.shift)} SD. "
                     )
                 yield Finding(
                     "note",
                     "response",
                     f"Words of {pair.first!r} and {pair.second or 'others'!r} differ in "
-                    f"{one.name!r} (standardised difference {_signed(one.gap)}). "
+                    f"{one.name!r} (standardised difference {signed(one.gap)}). "
                     f"{moved}Fit with words='~ {one.term}' to adjust for it.",
                 )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
 
 
 def _centred(member: NDArray[Any]) -> Array:

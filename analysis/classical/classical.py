@@ -30,9 +30,16 @@ from valuebias.analysis.headline import Headline
 from valuebias.errors import ValueBiasError
 from valuebias.schema import validate
 
-__all__ = ["Classical", "classical"]
+__all__ = ["AVERAGES", "Classical", "classical"]
 
 Array = NDArray[np.float64]
+
+AVERAGES = (
+    "Here each model's median is over all its ranks under a framing, of every word and prompt, and "
+    "the average over models. The mixed models and tests take a median for each prompt, over words "
+    "alone, so that means of theirs over models and prompts differ a little."
+)
+"""What the paper's two sets of averages are of, which are near one another but not the same."""
 
 _FIT_COLUMNS = ["Value", "Std.Error", "DF", "t-value", "p-value"]
 
@@ -189,7 +196,7 @@ class Classical:
     def __str__(self) -> str:
         """Format the analysis as text, in the order of the paper."""
         sections = {
-            "Average median rank (1 = highest reward)": self.table,
+            f"Average median rank (1 = highest reward)\n{AVERAGES}": self.table,
             "Median ranks by framing": self.framing,
             "Mixed model, random intercept by model (the paper's)": self.mixed,
             "Mixed model, random category × framing effects by model": self.mixed_slopes,

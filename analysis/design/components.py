@@ -88,6 +88,18 @@ class Components:
         return len(self.replication)
 
     @cached_property
+    def rings(self) -> list[tuple[int, int]]:
+        """Pairs of SDs, by their place, of which one prompt a framing tells the sum of squares."""
+        pairs = [("model_word", "residual"), ("word", "prompt_word")]
+        at = {name: i * self.n_framings for i, name in enumerate(self.names)}
+        return [
+            (at[a] + framing, at[b] + framing)
+            for framing in np.flatnonzero(self.replication == 1).tolist()
+            for a, b in pairs
+            if a in at and b in at
+        ]
+
+    @cached_property
     def spread_contrasts(self) -> Array:
         """Zero-sum contrasts between kinds of models, shape (kind, kind − 1)."""
         n = len(self.space.kinds)

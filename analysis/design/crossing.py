@@ -177,9 +177,11 @@ def make_crossing(
     ``outcome`` is (model, prompt, word); ``framing`` is (prompt,); ``membership`` is (word,
     category); ``covariates`` is (word, covariate).
     """
+    # In one order of memory: sums over another differ in their last bits, and so would draws.
+    outcome = np.ascontiguousarray(outcome)
     observed = np.isfinite(outcome)
     y = centre(outcome, observed)
-    loadings = membership.to_numpy(dtype=float)
+    loadings = np.ascontiguousarray(membership.to_numpy(dtype=float))
     weights = as_design(loadings)
     described, names = _standardised(covariates, len(weights))
     basis, axes = word_axes(weights, membership, described, names)
@@ -256,7 +258,7 @@ def _standardised(
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     if covariates is None:
         return np.zeros((n_words, 0)), ()
-    values = covariates.to_numpy(dtype=float)
+    values = np.ascontiguousarray(covariates.to_numpy(dtype=float))
     values = values - values.mean(axis=0)
     return values / values.std(axis=0), tuple(map(str, covariates.columns))
 

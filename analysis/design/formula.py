@@ -19,13 +19,18 @@ from formulaic.errors import FormulaicError
 from numpy.typing import NDArray
 from scipy import linalg
 
+from valuebias._core.text import as_number
 from valuebias.analysis.design.expressions import State, compute
 from valuebias.analysis.design.grammar import FUNCTIONS, check_expression, check_formula
 from valuebias.errors import ValueBiasError, did_you_mean, few
+from valuebias.schema.contract import STAGES
 
 __all__ = ["Factor", "ModelDesign", "Term", "learn_factor", "parse_formula"]
 
 _RANK_TOLERANCE = 1e-8
+_TRUTH = ("False", "True")
+_TRUTH_OF = {"false": "False", "true": "True", "0": "False", "1": "True", "0.0": "False",
+             "1.0": "True"}  # fmt: skip
 _MODELS_EXAMPLE = "~ family + log10(n_params)"
 
 
@@ -51,10 +56,26 @@ class Factor:
         """Coordinates that it is made of."""
         return set(self.inputs) or {_strip_c(self.expression)}
 
+    def level_of(self, value: object) -> str:
+        """Write a value as the level that people mean by it; as it is where there is none.
+
+        pandas makes 1.0 of 1 beside a cell that is empty, and spreadsheets TRUE of True.
+        """
+        text = str(value)
+        if text in self.levels:
+            return text
+        if self.levels == _TRUTH:
+            return _TRUTH_OF.get(text.lower(), text)
+        if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+            same = [level for level in self.levels if as_number(level) == value]
+            return same[0] if len(same) == 1 else text
+        return text
+
     def code(self, models: pd.DataFrame) -> NDArray[np.float64]:
         """Code the rows of ``models``; shape (model, columns of this factor)."""
         if self.categorical:
-            values = models[_strip_c(self.expression)].astype(str)
+            column = models[_strip_c(self.expression)]
+            values = np.array([self.level_of(value) for value in column], dtype=object)
             position = pd.Index(self.levels).get_indexer(pd.Index(values))
             if (position < 0).any():
                 unknown = sorted(set(values[position < 0]))
@@ -262,9 +283,16 @@ def _example(table: pd.DataFrame) -> str:
 def _factor_name(expression: str, models: pd.DataFrame) -> str:
     """Text is categorical anyway, so ``C(family)`` is family; ``C(seed)`` makes a number so."""
     inner = _strip_c(expression)
-    if inner in models.columns and not pd.api.types.is_numeric_dtype(models[inner]):
+    if inner in models.columns and _has_levels(models, inner):
         return inner
     return expression
+
+
+def _has_levels(table: pd.DataFrame, name: str) -> bool:
+    """Tell text from numbers; of models, True and False are levels, of words a number to adjust."""
+    column = table[name]
+    truth = pd.api.types.is_bool_dtype(column.dtype) and _rows_of(table) == "models"
+    return truth or not pd.api.types.is_numeric_dtype(column)
 
 
 def _strip_c(expression: str) -> str:
@@ -287,7 +315,7 @@ def _require_margins(expressions: list[str], names: set[frozenset[str]], formula
 def learn_factor(expression: str, models: pd.DataFrame) -> Factor:
     """Learn how to code a variable: contrasts of its levels, or centred and scaled numbers."""
     inner = _strip_c(expression)
-    text = inner in models.columns and not pd.api.types.is_numeric_dtype(models[inner])
+    text = inner in models.columns and _has_levels(models, inner)
     if text or (inner != expression and inner in models.columns):
         return _learn_levels(expression, models[inner], _rows_of(models))
     names = {expression}
@@ -321,7 +349,7 @@ def _learn_levels(expression: str, column: pd.Series[Any], rows: str) -> Factor:
         raise ValueBiasError(
             f"coordinate {expression!r} is empty for {few(map(str, empty))}; give it a value."
         )
-    levels = tuple(sorted(set(column.astype(str))))
+    levels = _in_order(column)
     if len(levels) < 2:
         raise ValueBiasError(
             f"all {rows} at hand have {expression} = {levels[0]!r}, so nothing can be compared; "
@@ -329,6 +357,14 @@ def _learn_levels(expression: str, column: pd.Series[Any], rows: str) -> Factor:
         )
     labels = tuple(f"{expression}[{i + 1}]" for i in range(len(levels) - 1))
     return Factor(expression, levels, labels=labels)
+
+
+def _in_order(column: pd.Series[Any]) -> tuple[str, ...]:
+    """Order levels as they follow one another: stages as trained, numbers by size, else names."""
+    if pd.api.types.is_numeric_dtype(column):
+        return tuple(dict.fromkeys(column.sort_values().astype(str)))
+    place = {name: i for i, name in enumerate(STAGES)} if column.name == "stage" else {}
+    return tuple(sorted(set(column.astype(str)), key=lambda s: (place.get(s, len(place)), s)))
 
 
 def _zero_sum(n: int) -> NDArray[np.float64]:

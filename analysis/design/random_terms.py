@@ -15,6 +15,7 @@ import pandas as pd
 from valuebias.analysis.design.formula import learn_factor
 from valuebias.analysis.design.grouping import Group, find_groups, known_bases
 from valuebias.errors import ValueBiasError, did_you_mean, shown
+from valuebias.schema.spelling import check_spelling
 
 __all__ = ["RandomTerm", "groups_of", "split_random"]
 
@@ -73,6 +74,10 @@ def groups_of(
             f"numbers as text where they are names: "
             f"dataset.assign_coords({base}=dataset[{base!r}].astype(str))."
         )
+    named_by = [name.strip() for term in terms for name in term.group.split(":")]
+    for name in {base or "": None} if not terms else dict.fromkeys(named_by):
+        if name in models.columns:
+            check_spelling(name, models[name])
     if not terms:
         return find_groups(models, base)
     groups = {group.name: group for group in find_groups(models, None)}

@@ -139,7 +139,9 @@ def outside(design: ModelDesign, values: Mapping[str, Any]) -> str:
     """Say which numbers are set beyond those of the models at hand; empty where none is."""
     said = []
     for name, given in values.items():
-        if name in design.models and pd.api.types.is_numeric_dtype(design.models[name]):
+        column = design.models.get(name)
+        # True and False are levels.
+        if column is not None and column.dtype != bool and pd.api.types.is_numeric_dtype(column):
             have = np.asarray(design.models[name], dtype=np.float64)
             low, high = np.nanmin(have), np.nanmax(have)
             far = [x for x in np.atleast_1d(given).tolist() if not low <= float(x) <= high]
@@ -260,7 +262,11 @@ def values_of(design: ModelDesign, name: str, values: Any, argument: str = "at")
         )
     out: list[Value] = []
     for value in several:
-        if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+        # A fit from before has True and False as numbers.
+        truth = name in design.models and design.models[name].dtype == bool
+        if (isinstance(value, bool | np.bool_) and not truth) or not isinstance(
+            value, int | float | np.number | np.bool_
+        ):
             raise ValueBiasError(f"{argument} sets {name!r} to {shown(value)}; give a number.")
         check_number(name, value, argument)
         out.append(float(value))
@@ -277,12 +283,13 @@ def check_number(name: str, value: Any, argument: str) -> None:
 
 
 def _level(factor: Factor, value: Any) -> str:
-    if str(value) not in factor.levels:
+    level = factor.level_of(value)
+    if level not in factor.levels:
         raise ValueBiasError(
             f"{shown(value)} is not a level of {factor.expression!r}. "
             f"{did_you_mean(str(value), factor.levels)}"
         )
-    return str(value)
+    return level
 
 
 def _reference(design: ModelDesign, weights: str, fixed: set[str]) -> pd.DataFrame:

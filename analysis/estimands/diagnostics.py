@@ -16,7 +16,7 @@ __all__ = ["Diagnostics", "agreement", "describe_draws", "diagnose"]
 
 _RHAT_LIMIT = 1.01
 _ESS_LIMIT = 400
-_TIGHTER = "prior={'sd': {'word': 0.5}}, where the scales of fit.prior are 1 if not named"
+_TIGHTER = "prior={'sd': {'word': 0.5}}; scales that are not named stay as fit.priors() has them"
 # Beyond this the chains are not on the same posterior, whatever quantity shows it: contrasts are
 # drawn again given the SDs, and that noise could hide it.
 _RHAT_APART = 1.05
@@ -157,8 +157,9 @@ def _divergent(count: int, transitions: int, strict: bool) -> str:
     if strict:
         return (
             f"{head}, more than one in a thousand: the posterior has regions that the sampler "
-            "cannot follow, and every number may be biased. Look at fit.plot('trace'), and give "
-            "the SDs a tighter prior: "
+            "cannot follow, and every number may be biased. See whether another seed does without "
+            "and gives the same answer; further prompts or models tell the SDs better, and so does "
+            "a tighter prior for those that fit.summary() shows to reach from zero far up: "
             f"{_TIGHTER}."
         )
     return (

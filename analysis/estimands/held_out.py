@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from valuebias.analysis.design.components import Components
 from valuebias.analysis.design.crossing import Crossing
 from valuebias.analysis.design.strata import Tables, make_tables, split_words
-from valuebias.analysis.estimands.precision import Precision, block_sizes
+from valuebias.analysis.estimands.precision import Precision, block_sizes, covariance_at
 from valuebias.analysis.estimands.rows import Combination
 
 __all__ = [
@@ -122,25 +123,32 @@ def _within_prompts(
 
 def combination_given_all(
     crossing: Crossing,
-    precision: Precision,
+    components: Components,
+    v: Array,
     axes: Array,
     coefficient_scales: Array,
     target: Combination,
 ) -> tuple[Array, Array]:
     """Mean and variance of a combination of coefficients given the scores; both (draw,).
 
-    ``axes`` are the scores' framing means on each axis, as in :class:`ModelTables`.
+    ``axes`` are the scores' framing means on each axis, as in :class:`ModelTables`. Worked out as
+    the inverse of a sum of precisions: prior less explained variance would cancel to below zero
+    where the scores tell the coefficients nearly exactly.
     """
-    square = coefficient_scales**2 * target.row
-    replication = np.sqrt(np.bincount(crossing.framing))
-    on_cells = np.kron(crossing.design.matrix @ square, replication * target.framing).astype(float)
-    weights = target.axis * crossing.axis_weight
-    prior = (target.row @ square) * (target.framing @ target.framing) * (target.axis @ weights)
-    mean, variance = np.zeros(len(precision.by_model)), np.full(len(precision.by_model), prior)
-    for j, weight in enumerate(weights):
-        gain = weight * precision.times(crossing, j + 1, on_cells)
-        mean += gain @ axes[j]
-        variance -= weight * gain @ on_cells
+    n_framings = len(crossing.framings)
+    rotation = np.kron(crossing.model_basis.T, np.eye(n_framings))
+    columns = crossing.model_basis.T @ crossing.design.matrix
+    loads = np.kron(columns, np.diag(np.sqrt(components.replication)))
+    asked = np.kron(target.row, target.framing).astype(float)
+    mean, variance = np.zeros(len(v)), np.zeros(len(v))
+    for j, axis in enumerate(crossing.axes):
+        explained = np.linalg.solve(covariance_at(components, v, axis), loads[None])
+        prior = np.kron(coefficient_scales**2 * axis.weight, np.ones(n_framings))
+        precision = loads.T @ explained + np.diag(1 / prior)
+        part = np.linalg.solve(precision, asked[None, :, None])[..., 0]
+        seen = explained.swapaxes(1, 2) @ (rotation @ axes[j])
+        mean += target.axis[j] * np.einsum("sq,sq->s", part, seen)
+        variance += target.axis[j] ** 2 * (part @ asked)
     return mean, variance
 
 

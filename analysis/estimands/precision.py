@@ -18,7 +18,7 @@ from valuebias.analysis.design.grouping import Subspace
 from valuebias.analysis.design.strata import coefficient_prior
 from valuebias.analysis.estimands.effects import component_covariances
 
-__all__ = ["Precision", "block_sizes", "precision_at"]
+__all__ = ["Precision", "block_sizes", "covariance_at", "precision_at"]
 
 Array = NDArray[np.float64]
 
@@ -77,7 +77,7 @@ def precision_at(
     n_framings = len(crossing.framings)
     inside, outside = [], []
     for j, axis in enumerate(axes):
-        total = _covariance(components, v, axis)
+        total = covariance_at(components, v, axis)
         if j:
             total = total + coefficient_prior(crossing, components, j - 1, coefficient_scales)
         inverse = np.zeros_like(total)
@@ -87,7 +87,7 @@ def precision_at(
         inside.append(inverse)
         outside.append(
             [
-                np.asarray(np.linalg.inv(_covariance(components, v, axis, s)), dtype=float)
+                np.asarray(np.linalg.inv(covariance_at(components, v, axis, s)), dtype=float)
                 for s in crossing.space.subspaces
             ]
         )
@@ -95,9 +95,10 @@ def precision_at(
     return Precision(inside, outside, by_model, shared)
 
 
-def _covariance(
+def covariance_at(
     components: Components, v: Array, axis: Axis, subspace: Subspace | None = None
 ) -> Array:
+    """Add up the components' covariances of framing means, the coefficients given."""
     parts = component_covariances(components, v, axis, subspace)
     return np.asarray(np.sum(list(parts.values()), axis=0))
 

@@ -15,6 +15,7 @@ import valuebias
 from valuebias import AblationFit, ValueBiasError, ValueBiasWarning
 from valuebias.analysis.ablation.layout import choose_formula, progress_of
 from valuebias.analysis.design.random_terms import groups_of, split_random
+from valuebias.posterior.ablation.headline import estimate_text
 from valuebias.schema import model_table
 
 QUICK: dict[str, Any] = {"draws": 400, "tune": 400, "chains": 2, "seed": 1, "progress": False}
@@ -74,6 +75,29 @@ def test_shares_left(shrinking: AblationFit) -> None:
     assert "holds zero" in unsure["why_not"]
     with pytest.raises(ValueBiasError, match="no entry 'Gemma − Llama'"):
         shrinking.share_remaining(base_gap={"Llama − Gemma": 0.3})
+
+
+def test_a_gap_shrinks_where_less_than_all_of_it_is_left() -> None:
+    # One that turns round: many draws are as large on the other side.
+    fit = fitted(ablation(7, start=0.5, slope=-0.32, seeds=2))
+    slope, share = fit.slope().iloc[0], fit.share_remaining().iloc[0]
+    assert share["why_not"] == ""
+    assert 0.01 < slope["p_shrinks"] < 0.99
+    assert slope["p_shrinks"] == pytest.approx(share["p_less"], abs=1e-12)
+
+
+def test_the_headline_names_the_source_of_every_gap() -> None:
+    fit = fitted(ablation(8, sources=("safe", "warm"), n_pairs=(8_000, 16_000), seeds=2))
+    headline = fit.headline()
+    first, second = fit.curves.sources
+    lead = str(headline).index(f"after 16,000 preference pairs of {first}")
+    other = str(headline).index(f"On other sources: after 16,000 pairs of {second} the gap is ")
+    assert lead < other
+    gaps = fit.gaps()
+    row = gaps[(gaps["source"] == second) & (gaps["n_pairs"] == 16_000)].iloc[0]
+    assert estimate_text(row, fit.unit) in str(headline)[other:]
+    one = fitted(ablation(8, n_pairs=(8_000, 16_000), seeds=2))
+    assert "other sources" not in str(one.headline())
 
 
 def test_no_gap_is_found_to_be_none() -> None:

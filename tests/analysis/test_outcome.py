@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
+from valuebias.analysis.hierarchical import Model, make_problem
 from valuebias.analysis.outcome import KINDS, describe, midranks, outcome
 from valuebias.datasets.simulate import simulate
 from valuebias.errors import ValueBiasError
@@ -172,6 +173,23 @@ def test_bad_input_is_refused():
         outcome(xr.DataArray([1.0], dims="word"))
     with pytest.raises(ValueBiasError, match="found ndarray"):
         outcome(np.ones(3))
+
+
+@pytest.mark.parametrize("kind", ["normal", "rank", "z", "raw"])
+def test_the_order_in_memory_changes_no_bit(kind):
+    ds = simulate(n_models={"A": 2, "B": 3}, n_prompts=4, n_words=40, seed=3)
+    ds["score"][0, 1, 3] = np.nan
+    turned = ds.assign({
+        name: (ds[name].dims, np.asfortranarray(ds[name].to_numpy()))
+        for name in ("score", "membership")
+    })  # fmt: skip
+    assert not turned["score"].to_numpy().flags.c_contiguous
+    assert np.array_equal(outcome(ds, kind=kind), outcome(turned, kind=kind), equal_nan=True)
+    ours, theirs = (
+        make_problem(data, Model("~ family", kind), None).crossing for data in (ds, turned)
+    )
+    for name in ("y", "observed", "loadings", "membership", "word_basis", "scale"):
+        assert np.array_equal(getattr(ours, name), getattr(theirs, name)), name
 
 
 @pytest.mark.released_data

@@ -24,10 +24,11 @@ import small_models
 from conditions import conditions
 
 import valuebias
+from valuebias._core.numbers import signed
 from valuebias.instruments.installed import present
 
 LANGUAGES = {"en": "English", "de": "German"}
-MODELS = {"gemma3": ("Gemma 3 270M", "Gemma"), "smollm2": ("SmolLM2 135M", "Llama")}
+MODELS = {"gemma3": ("Gemma 3 270M", "Gemma"), "smollm2": ("SmolLM2 135M", "SmolLM2")}
 HIGHER = {"Universalism": 0.5, "Benevolence": 0.5, "Power": -0.5, "Achievement": -0.5}
 PACKAGES = {"torch": "PyTorch", "numpy": "numpy"}
 
@@ -120,7 +121,7 @@ def table(fits: dict[str, valuebias.Fit]) -> str:
 
 def cell(row: dict[str, float]) -> str:
     """Write an estimate and its interval."""
-    text = f"{row['mean']:+.2f} ({row['lower']:+.2f} to {row['upper']:+.2f})".replace("-", "−")
+    text = f"{signed(row['mean'])} ({signed(row['lower'])} to {signed(row['upper'])})"
     return f"**{text}**" if row["lower"] * row["upper"] > 0 else text
 
 

@@ -31,6 +31,7 @@ from valuebias.cli.app import app
 from valuebias.cli.fits import print_result
 from valuebias.cli.spoken import spoken
 from valuebias.datasets.simulate import simulate
+from valuebias.report.content import number
 from valuebias.scoring.run import scoring_progress
 
 Run = Callable[..., Result]
@@ -467,6 +468,12 @@ class TestReport:
         assert succeeded(run("report", "fit.zarr", "--out", "asked.md", *question)) == "asked.md\n"
         first = (tmp_path / "asked.md").read_text(encoding="utf-8").splitlines()[0]
         assert first == "# Family difference in communion − agency: Llama − Gemma"
+        for framing in ("positive", "negative"):
+            succeeded(run("report", "fit.zarr", "--out", "asked.md", "--framing", framing))
+            said = valuebias.load("fit.zarr").focused(framing=framing).headline()
+            page = (tmp_path / "asked.md").read_text(encoding="utf-8")
+            assert f"lean under {framing} prompts" in page
+            assert f"estimated at {number(2, signed=True)(said.row['mean'])}" in page
         for option, value, message, status in (
             ("--pair", ["Lama", "Gemma"], "Did you mean 'Llama'", 1),
             ("--at", ["n_params"], "NAME=VALUE", 2),
@@ -474,6 +481,32 @@ class TestReport:
         ):
             asked = run("report", "fit.zarr", "--out", "asked.md", option, *value)
             assert message in failed(asked, status=status)
+
+    @pytest.mark.once
+    def test_a_fit_is_asked_the_same_by_every_command(self) -> None:
+        asked = ("pair", "by", "at", "contrast", "weight", "framing")
+        for command in (fits.fit, fits.report):
+            assert {*asked} <= {*inspect.signature(command).parameters}
+
+    @pytest.mark.once
+    def test_the_last_line_is_what_the_report_says(
+        self, run: Run, scores_file: Path, tmp_path: Path
+    ) -> None:
+        # Of a prior so narrow that twice its width gives another verdict.
+        options = ["--draws", 600, "--tune", 300, "--chains", 2, "--seed", 1]
+        options += ["--prior", "effect=0.06", "--out", "fit.nc"]
+        shown = succeeded(run("fit", scores_file, *options, "--report", "report.md"))
+        last = shown.splitlines()[-1]
+        assert "That depends on the prior" in last
+        page = (tmp_path / "report.md").read_text(encoding="utf-8").replace("\\", "")
+        assert last.split(" That depends")[1].split(";")[0] in page
+        assert "effect, what the formula adds, such as the difference between families" in page
+        assert "model_category, how models of a kind differ in each category" in page
+        told = json.loads(
+            succeeded(run("fit", scores_file, *options, "--report", "told.md", "--json"))
+        )
+        assert "That depends on the prior" in told["headline"]
+        assert "depends on the prior" not in str(valuebias.load("fit.nc").headline())
 
     @pytest.mark.once
     def test_levels_that_look_like_numbers_and_several_values(
@@ -631,6 +664,12 @@ class TestDemo:
         assert lines[-1] == spoken(str(saved.headline()), ("draws", "chains", "seed"))
         page = (tmp_path / "valuebias-demo" / "report.html").read_text(encoding="utf-8")
         assert page.startswith("<!doctype html>")
+        asked = ["valuebias-demo/fit.nc", "--out", "asked.md", "--framing", "positive"]
+        succeeded(run("report", *asked))
+        page = (tmp_path / "asked.md").read_text(encoding="utf-8")
+        assert page.startswith("# Gap in agency − communion under positive prompts")
+        said = failed(run("report", *asked[:3], "--pair", "Gemma", "SmolLM2"), status=2)
+        assert "do not apply to an ablation" in " ".join(said.split())
 
 
 class TestPlain:

@@ -288,3 +288,38 @@ def test_no_word_is_certain_where_no_models_replicate() -> None:
     assert "generalise over none" in note.text
     made.loo()
     made.ppc()
+
+
+def test_other_coordinates_of_bases_are_held_to_one_spelling() -> None:
+    ds = simulate(n_models={"A": 3, "B": 3}, n_prompts=2, n_words=12, seed=1)
+    names = ["x 1", "X 1", "x 2", "y 1", "y 1", "y 2"]
+    ds = ds.assign_coords(parent=("model", names), base=("model", [""] * 6))
+    for settings in ({"base": "parent"}, {"formula": "~ family + (1 | parent)"}):
+        with pytest.raises(ValueBiasError, match="'x 1' and 'X 1' differ in capitals or spaces"):
+            valuebias.fit(ds, seed=1, progress=False, **settings)
+
+
+def test_bases_that_look_alike_are_noted_and_predicted_with_a_warning() -> None:
+    ds = simulate(n_models={"A": 3, "B": 3}, n_prompts=2, n_words=12, seed=1)
+    ds = ds.assign_coords(base=("model", ["org/a1", "a1", "a2", "b1", "b1", "b2"]))
+    made = fit(ds, draws=20, tune=20, chains=1)
+    (note,) = [note for note in made.settings["notes"] if note["code"] == "names alike"]
+    assert "'org/a1' and 'a1' differ in what stands before a slash only" in note["text"]
+    assert "org/a1 and a1 look alike" in note["headline"]
+    new = pd.DataFrame({"family": ["B", "B"], "base": ["B1", "b1"]}, index=["new", "other"])
+    with pytest.raises(ValueBiasError, match="'b1' and 'B1' differ in capitals") as caught:
+        made.predict(new)
+    scope = {"models": new}
+    exec(str(caught.value).rpartition("alike: ")[2].removesuffix("."), scope)  # noqa: S102
+    assert scope["models"]["base"].tolist() == ["b1", "b1"]
+    made.predict(scope["models"])
+    with pytest.warns(ValueBiasWarning, match="'b1' and 'org/b1' look alike"):
+        made.predict(new.assign(base=["org/b1", ""]))
+
+
+def test_words_in_no_category_are_warned_of() -> None:
+    ds = simulate(n_models={"A": 3, "B": 3}, n_prompts=4, n_words=40, seed=1)
+    ds["membership"][5:25] = False
+    with pytest.warns(ValueBiasWarning, match="20 of the 40 words scored") as caught:
+        valuebias.fit(ds, **{**QUICK, "draws": 20, "tune": 20})
+    assert sum("words scored" in str(one.message) for one in caught) == 1

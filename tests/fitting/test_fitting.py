@@ -311,3 +311,18 @@ def test_words_without_categories_are_given_a_lexicon_as_advised() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert valuebias.fit(built, draws=50, tune=50, seed=1, progress=False).settings["seed"] == 1
+
+
+@pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
+@pytest.mark.parametrize(
+    "prompts", [{"positive": 1}, {"positive": 2}, {"positive": 1, "negative": 1}]
+)
+def test_fits_of_few_prompts_converge(prompts: dict[str, int]) -> None:
+    """Of one prompt, what is a model's and what a single score's own cannot be told apart."""
+    data = valuebias.datasets.load("simulated")
+    framing = data["framing"].to_numpy()
+    chosen = [i for name, n in prompts.items() for i in np.flatnonzero(framing == name)[:n]]
+    for seed in (0, 1, 4):
+        made = valuebias.fit(data.isel(prompt=chosen), seed=seed, progress=False)
+        assert made.diagnostics().converged
+        assert made.diagnostics().table["ess_bulk"].min() > 150

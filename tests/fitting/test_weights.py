@@ -197,3 +197,29 @@ def test_other_lexicons_of_a_multiverse_may_have_weights() -> None:
     alone = fitted(weighed(ds, weights), draws=1000, chains=4).contrasts().iloc[0]["mean"]
     assert found["mean"]["weighted"] == pytest.approx(alone, abs=0.02)
     assert abs(found["mean"]["weighted"] - found["mean"]["all words"]) > 0.001
+
+
+def test_a_placebo_is_of_the_difference_that_is_fitted() -> None:
+    """Also where words are in two categories, of which plain means tell less."""
+    ds = valuebias.simulate(
+        n_models={"A": 4, "B": 4}, n_prompts=20, n_words={"x": 40, "y": 40}, effects={"A": 0.8},
+        overlap=0.4, seed=2,
+    )  # fmt: skip
+    both = int((ds["membership"].sum("category") == 2).sum())
+    assert both > 10
+    fit = valuebias.fit(ds, outcome="z", seed=1, progress=False)
+    these = fit.contrasts().query("variant == 'these words' and framing == 'signed'").iloc[0]
+    assert fit.placebo(n=19).difference == pytest.approx(these["mean"], rel=0.05)
+    assert fit.placebo(n=19).difference > 1.1 * _plain(ds, ds["membership"])
+
+
+def _plain(ds: xr.Dataset, membership: xr.DataArray) -> float:
+    """Give the difference of the families in the categories' plain means."""
+    z = (ds["score"] - ds["score"].mean("response")) / ds["score"].std("response")
+    signs = xr.where(ds["framing"] == "positive", 1.0, -1.0)
+    share = membership / membership.sum("response")
+    by_category = (z * share).sum("response")
+    lean = by_category.sel(category="x") - by_category.sel(category="y")
+    by_model = (lean * signs).mean("prompt")
+    of = ds["family"].to_numpy()
+    return float(by_model[of == "A"].mean() - by_model[of == "B"].mean())

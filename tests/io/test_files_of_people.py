@@ -256,6 +256,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "an R file": (beside("org_c.rds"), "'org_c.rds'.*partial=True"),
     "an old Excel file by itself": (one("x", "org_a.xls"), "Save it as .xlsx or .csv"),
     "text of no known suffix": (beside("org_c.txt"), "'org_c.txt'"),
+    "a table as text": (beside("org_c.txt", b"word\tbest\nwin\t1\n"), "'org_c.txt'"),
     "a model without a file": (without("org_b.csv"), "has 'org/b', for which the folder .* has no"),
     "a name without the organisation": (
         renamed("b.csv"), r"'b' \(of the file 'b.csv'\) is unknown. A file is named after its model"
@@ -298,6 +299,10 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "gzip called CSV": (
         lambda f: shutil.move(folder_of(f, ".csv.gz") / "org_a.csv.gz", f / "org_a.csv"),
         "call it 'org_a.csv.gz'",
+    ),
+    "plain text": (
+        lambda f: shutil.move(folder_of(f, ".csv") / "org_a.csv", f / "org_a.csv.gz"),
+        "is text, perhaps a table. It is not packed: call it 'org_a.csv'",
     ),
     "a truncated gzip": (cut(lambda f: folder_of(f, ".csv.gz")), "truncated or no .gz file"),
     "a truncated Zstandard": (cut(lambda f: folder_of(f, ".csv.zst")), "truncated or no .zst file"),
@@ -395,6 +400,51 @@ def test_partial_reads_what_there_is(name: str, tmp_path: Path) -> None:
     folder = REFUSED[name][0](tmp_path / "scores")
     ds = valuebias.read_scores(folder, models=about(), partial=True)
     assert ds["model"].values.tolist() == MODELS[: 1 if "without" in name else 2]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notes.doc", "notes.docx", "notes.odt", "notes.rtf", "notes.pdf", "notes.md", "notes.html",
+     "plot.png", "run.py", "run.R", "run.ipynb", "notes.txt"],
+)  # fmt: skip
+def test_documents_pictures_and_code_are_passed_over(name: str, tmp_path: Path) -> None:
+    folder = beside(name, b"Scored on Monday.\nAll went well, as far as we know.\n")(tmp_path / "s")
+    check(valuebias.read_scores(folder, models=about()))
+
+
+def test_a_model_without_scores_is_named_whatever_is_read(tmp_path: Path) -> None:
+    more = pd.concat([about(), about().tail(1).assign(model="org/c")])
+    folder = folder_of(tmp_path / "wide")
+    (tmp_path / "long").mkdir()
+    table = save(long()[["model", "prompt", "word", "score"]], tmp_path / "long" / "long.csv")
+    for paths in (folder, sorted(folder.iterdir()), table, [table], table.parent):
+        with pytest.raises(ValueBiasError, match=r"has 'org/c', (for|of) which .*partial=True"):
+            valuebias.read_scores(paths, models=more)
+        check(valuebias.read_scores(paths, models=more, partial=True))
+        check(valuebias.read_scores(paths, models=about()))
+    more.to_csv(tmp_path / "m.csv", index=False)
+    for paths in ([table], sorted(folder.iterdir())):
+        given = ("data", "read", *paths, "--models", tmp_path / "m.csv", "--out")
+        status, told = run(*given, tmp_path / "scores.nc")
+        assert status == 1
+        assert "'org/c'" in told
+        assert "with --partial" in told
+        assert run(*given, tmp_path / "scores.nc", "--partial")[0] == 0
+
+
+def test_words_in_no_category_are_said_on_the_terminal(tmp_path: Path) -> None:
+    words = [*WORDS, *(f"w{i}" for i in range(20))]
+    for name in "ab":
+        lines = [f"{word},{i},{ord(name) - i}" for i, word in enumerate(words)]
+        text = "\n".join([f"response,{','.join(PROMPTS)}", *lines])
+        (tmp_path / "s").mkdir(exist_ok=True)
+        (tmp_path / "s" / f"org_{name}.csv").write_text(text)
+    with pytest.warns(ValueBiasWarning, match=r"22 of the 24 words scored \(92%\) are in no"):
+        valuebias.read_scores(tmp_path / "s", models=about(), lexicon=LEXICON)
+    valuebias.read_scores(tmp_path / "s", models=about())
+    status, told = read_by_command(tmp_path / "s", tmp_path)
+    assert status == 0
+    assert "22 of the 24 words scored" in told
 
 
 def test_a_mapping_is_taken_where_names_differ(tmp_path: Path) -> None:

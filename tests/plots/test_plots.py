@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import warnings
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -61,6 +63,40 @@ def test_three_families_five_categories(five: Fit, kind: str) -> None:
     figure = plot(five, kind)
     drawn = [axes for axes in figure.axes if axes.axison]
     assert len(drawn) == {"forest": 5, "families": 10, "words": 2, "specs": 10}[kind]
+
+
+KINDS_OF_FIT: dict[str, dict[str, object]] = {
+    "words": {"words": "~ length"},
+    "interaction": {"formula": "~ family * size"},
+    "no family": {"formula": "~ 1"},
+    "a number alone": {"formula": "~ size"},
+    "groups": {"formula": "~ family + (1 | recipe)"},
+    "heavy tails": {"family": "student", "heavy_tails": True},
+    "own residuals": {"residual": "model"},
+    "one framing": {"framing": "negative"},
+    "weights": {"contrast": {"x": 1.0, "y": -0.5, "z": -0.5}},
+}
+
+
+@pytest.mark.parametrize("of", KINDS_OF_FIT)
+def test_every_figure_and_report_of_every_kind_of_fit(of: str, tmp_path: Path) -> None:
+    ds = simulate(
+        n_models={"A": 3, "B": 3}, n_prompts=4, n_words={"x": 6, "y": 6, "z": 6}, seed=1
+    ).assign_coords(
+        size=("model", [1.0, 2.0, 3.0, 1.5, 2.5, 3.5]), recipe=("model", list("ababab"))
+    )
+    settings = dict(KINDS_OF_FIT[of])
+    framing = settings.pop("framing", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", valuebias.ValueBiasWarning)
+        made = fitted(ds, str(settings.pop("formula", "~ family")), **settings)
+        made = made if framing is None else made.focused(framing=str(framing))
+        for kind in KINDS:
+            if kind == "families" and of in ("no family", "a number alone"):
+                continue  # There is no family to draw.
+            assert plot(made, kind).axes
+        made.report(tmp_path / "report.html")
+    assert made.headline().text.split(":")[0][:40] in (tmp_path / "report.html").read_text()
 
 
 def test_misspelt_kind(hostile_fit: Fit) -> None:

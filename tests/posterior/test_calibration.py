@@ -115,7 +115,9 @@ def test_intervals_of_ablations_hold_slopes_and_closing_points() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["complete", "bases and a covariate", "student"])
+@pytest.mark.parametrize(
+    "name", ["complete", "one prompt a framing", "bases and a covariate", "student"]
+)
 def test_what_is_drawn_from_the_prior_ranks_evenly_among_posterior_draws(name: str) -> None:
     assert name in DESIGNS
     found = [sbc_ranks.one(name, seed) for seed in range(60)]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -265,7 +266,9 @@ def test_the_headline_of_an_unconverged_fit_of_one_model_follows() -> None:
     ds = valuebias.simulate(n_models={"A": 1}, n_prompts=2, n_words=3, seed=1).isel(prompt=[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ValueBiasWarning)
-        fit = valuebias.fit(ds, draws=200, tune=50, chains=2, seed=2, progress=False)
+        fit = valuebias.fit(
+            ds, draws=200, tune=50, chains=2, seed=3, sampler="nutpie", progress=False
+        )
     assert isinstance(fit, Fit)
     text = str(fit.headline())
     assert "transitions diverged" in text
@@ -530,6 +533,146 @@ class TestBadInput:
             claims = check_claims(hostile_reports / name, hostile_fit)
             assert (claims.table["verdict"] == "follows").sum() > 350
             assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e\ud800-\udfff]", str(claims))
+
+
+Rows = dict[str, "pd.Series[Any]"]
+
+
+@pytest.fixture(scope="module")
+def found(fit: Fit) -> Rows:
+    table = fit.contrasts()
+    signed = table[table["framing"] == "signed"]
+    leans = signed[(signed["form"] == "lean") & (signed["variable"] == "family")]
+    rows = {str(row["name"]): row for _, row in leans.iterrows()}
+    return rows | {"difference": table.iloc[0]}
+
+
+class TestOfWhatANumberIs:
+    """The sentence decides, and what stands before it only where it goes on."""
+
+    def test_a_lean_is_no_difference(self, found: Rows, judge: Judge) -> None:
+        lean, difference = found["Gemma"]["mean"], found["difference"]["mean"]
+        assert abs(lean - difference) > 0.05
+        assert verdict(f"The lean of Gemma was {number(lean)} SD.", judge) == "follows"
+        for text in ("The lean of Gemma was {}.", "Gemma's lean was {} SD."):
+            assert verdict(text.format(number(difference)), judge) in FAULTS
+        less = f"Gemma leans {abs(difference):.2f} SD further towards agency than Llama."
+        assert verdict(less, judge) == "follows"
+
+    @pytest.mark.parametrize("every", ["All R-hat of the contrasts were", "All R-hat were",
+                                       "No R-hat was above; R-hats are"])  # fmt: skip
+    def test_a_bound_on_all_holds_of_the_worst(self, every: str, fit: Fit, judge: Judge) -> None:
+        worst = fit.diagnostics().max_rhat
+        assert verdict(f"{every} below {worst + 1e-4:.4f}.", judge) == "follows"
+        table = judged(f"{every} below {worst - 1e-4:.4f}.", judge)
+        assert table["verdict"].tolist() == ["does not follow"]
+        assert table["quantity"].str.contains("rhat").all()
+        least = fit.diagnostics().min_ess_bulk
+        text = f"All effective sample sizes were above {least + 5:.0f}."
+        assert verdict(text, judge) in FAULTS
+
+    def test_a_table_is_of_its_caption_not_of_the_paragraph_before(
+        self,
+        found: Rows,
+        judge: Judge,
+    ) -> None:
+        rows = [f"| {n} | {number(found[n]['mean'] + off)} |" for n, off in
+                (("Gemma", 0), ("Llama", 0.3))]  # fmt: skip
+        table = "\n".join(["| family | lean |", "|---|---|", *rows])
+        after = judged(f"The mixed model gave t = 7.9.\n\n{table}", judge)
+        assert after["verdict"].tolist()[1:] == ["follows", "does not follow"]
+        captioned = judged(
+            f"The mixed model's t, by family:\n\n{table}".replace("t,", "t = 1,"), judge
+        )
+        assert set(captioned["verdict"]) == {"not checked"}
+
+    @pytest.mark.parametrize(
+        "ends", [("lower", "upper"), ("lwr", "upr"), ("Lower 90%", "Upper 90%")]
+    )
+    def test_the_packages_own_headings(
+        self,
+        ends: tuple[str, str],
+        found: Rows,
+        judge: Judge,
+    ) -> None:
+        rows = [
+            " | ".join(
+                ["", name, *(number(row[c]) for c in ("mean", "lower", "upper")), ""]
+            ).strip()
+            for name, row in found.items()
+            if name != "difference"
+        ]
+        text = "\n".join([f"| family | mean | {ends[0]} | {ends[1]} |", "|---|---|---|---|", *rows])
+        table = judged(f"Leans with 90% intervals.\n\n{text}", judge)
+        assert table.loc[~table["number"].str.endswith("%"), "verdict"].eq("follows").all()
+        row = found["Gemma"]
+        swapped = text.replace(number(row["lower"]), number(row["upper"] + 0.07))
+        assert set(judged(swapped, judge)["verdict"]) > {"follows"}
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "The lean of {a} is {x} SD and that of {b} is {y} SD.",
+            "{a} leans by {x} SD, {b} by {y} SD.",
+            "Mean leans were {x} SD ({a}) and {y} SD ({b}).",
+            "{a} and {b} had mean leans of {x} SD and {y} SD, respectively.",
+        ],
+    )
+    def test_each_number_is_of_its_own_name(self, text: str, found: Rows, judge: Judge) -> None:
+        x, y = (number(found[name]["mean"]) for name in ("Gemma", "Llama"))
+        right = judged(text.format(a="Gemma", b="Llama", x=x, y=y), judge)
+        assert right["verdict"].tolist() == ["follows"] * 2
+        swapped = judged(text.format(a="Llama", b="Gemma", x=x, y=y), judge)
+        assert swapped["verdict"].isin(FAULTS).all()
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "The difference Gemma − Llama was {x} SD under {a} prompts and {y} SD under {b} ones.",
+            "Under {a} and {b} prompts Gemma − Llama differ by {x} and {y} SD, respectively.",
+            "Under {a} prompts Gemma − Llama differ by {x} SD, under {b} ones by {y} SD.",
+        ],
+    )
+    def test_each_number_is_of_its_own_framing(self, text: str, fit: Fit, judge: Judge) -> None:
+        table = fit.contrasts()
+        under = table[table["form"] == "difference"].set_index("framing")["mean"]
+        x, y = (number(under[name]) for name in ("positive", "negative"))
+        right = judged(text.format(a="positive", b="negative", x=x, y=y), judge)
+        assert right["verdict"].tolist() == ["follows"] * 2
+        swapped = judged(text.format(a="negative", b="positive", x=x, y=y), judge)
+        assert swapped["verdict"].isin(FAULTS).all()
+
+    def test_towards_a_category(self, found: Rows, judge: Judge) -> None:
+        lean = found["Llama"]["mean"]
+        assert lean < -0.1
+        for towards, said in (("communion", "follows"), ("agency", "sign")):
+            text = f"Llama's models lean towards {towards} by {abs(lean):.2f} SD."
+            assert verdict(text, judge) == said
+
+    def test_the_probability_of_the_region(self, found: Rows, judge: Judge) -> None:
+        inside = found["difference"]["p_rope"]
+        for text in ("P(ROPE) = {}.", "The probability that the difference is practically zero "
+                     "(ROPE) is {}."):  # fmt: skip
+            assert verdict(text.format(f"{inside:.3f}"), judge) == "follows"
+            assert verdict(text.format(f"{inside + 0.2:.3f}"), judge) in FAULTS
+        assert "a decimal comma" in judged("The difference was 0,23 SD.", judge)["remark"].tolist()
+
+    def test_a_sentence_without_framing_may_be_of_the_headlines(
+        self,
+        fit: Fit,
+        found: Rows,
+        judge: Judge,
+    ) -> None:
+        table = fit.contrasts()
+        under = table[table["form"] == "difference"].set_index("framing")["mean"]
+        text = (
+            f"Under negative prompts the difference Gemma − Llama is {number(under['negative'])} "
+            f"and under positive ones {number(under['positive'])}. The lean of Gemma was "
+            f"{number(found['Gemma']['mean'])} and that of Llama {number(found['Llama']['mean'])}. "
+            f"The probability that the difference is within ±0.05 SD was "
+            f"{found['difference']['p_rope']:.0%}."
+        )
+        assert set(judged(text, judge)["verdict"]) <= {"follows", "not checked"}
 
 
 @pytest.mark.released_data

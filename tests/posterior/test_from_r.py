@@ -10,9 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image as mpimg
 import numpy as np
 import pandas as pd
 import pytest
+
+import valuebias
 
 GUIDE = Path(__file__).parents[2] / "docs" / "howto" / "from-r.md"
 pytestmark = [pytest.mark.r, pytest.mark.once]
@@ -106,3 +109,21 @@ def test_the_package_runs_within_r(names: dict[str, Any], folder: Path) -> None:
     fit = names["fit"]
     assert str(fit.headline()) in done.stdout
     assert done.stdout.splitlines()[-1].endswith(f"4000 {len(fit.draws(format='draws_df').T)}")
+
+
+def test_long_names_of_models_are_whole_in_the_plot(
+    names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs("ncdf4")
+    monkeypatch.chdir(tmp_path)
+    scores = names["scores"]
+    long = [f"don/URM-LLaMa-3.1-8B-of-{i}-reward-models-ft" for i in range(scores.sizes["model"])]
+    fit = valuebias.fit(
+        scores.assign_coords(model=long), draws=50, tune=50, chains=1, seed=1, progress=False
+    )
+    fit.save("fit.nc")
+    rscript(blocks("r")[0])
+    image = mpimg.imread("leans.png")[..., :3]
+    # What is cut off has ink at the edge.
+    assert (image[:, :3] == 1).all()
+    assert (image[:, :600] < 0.5).any()

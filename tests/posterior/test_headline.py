@@ -14,7 +14,13 @@ import valuebias
 from valuebias.analysis.notes import Note, as_notes, as_records
 from valuebias.datasets.simulate import simulate
 from valuebias.fitting.result import Fit
-from valuebias.posterior.headline import make_headline, prior_flips, scale_name, verdict_of
+from valuebias.posterior.headline import (
+    _interval,
+    make_headline,
+    prior_flips,
+    scale_name,
+    verdict_of,
+)
 
 SIZE = {
     "n_models": {"Gemma": 3, "Llama": 4},
@@ -229,3 +235,32 @@ def test_names_are_never_taken_apart(names: tuple[str, str], tmp_path: Path) -> 
         fit.plot(kind)
     page = fit.report(tmp_path / "fit.md").read_text(encoding="utf-8")
     assert "compares no groups" not in page
+
+
+@pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
+def test_where_the_prior_alone_sets_the_width_nothing_would_have_been_found() -> None:
+    power = "would have been found with a probability of 80%"
+    null = {**SIZE, "n_models": {"Gemma": 3, "Llama": 3}, "effects": {}, "seed": 5}
+    assert power in str(fitted(simulate(**null)).headline())  # type: ignore[arg-type]
+    single = {**null, "n_models": {"Gemma": 1, "Llama": 1}}
+    few = fitted(simulate(**single))  # type: ignore[arg-type]
+    headline = few.headline()
+    assert headline.verdict == "open"
+    assert power not in str(headline)
+    assert str(headline).startswith(
+        "The formula has as many columns as there are models, so that the prior alone says how "
+        "much models of a kind differ, and how wide intervals are. Whether models of"
+    )
+    ds = simulate(**null)  # type: ignore[arg-type]
+    one_base = ds.assign_coords(base=("model", ds["family"].to_numpy()))
+    alike = fitted(one_base).headline()
+    assert alike.verdict == "open"
+    assert power not in str(alike)
+
+
+def test_what_rounds_to_zero_has_no_sign(fit: Fit) -> None:
+    row = fit.contrasts().iloc[0].copy()
+    row["lower"], row["upper"] = -0.01, -0.004
+    assert _interval(row) == "90% interval −0.01 to 0.00"
+    written = valuebias.shown(pd.DataFrame({"mean": [-0.001, 0.001, -0.01], "p_direction": 0.6}))
+    assert written["mean"].tolist() == ["0.00", "0.00", "-0.01"]

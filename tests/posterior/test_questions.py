@@ -10,6 +10,7 @@ import xarray as xr
 import valuebias
 from valuebias import ValueBiasError, simulate
 from valuebias.posterior.headline import verdict_of
+from valuebias.posterior.wording import percent
 
 SETTINGS = {"draws": 400, "tune": 300, "chains": 2, "seed": 1, "progress": False, "outcome": "raw"}
 QUIET = {"word": 0.1, "word_family": 0.03, "model_word": 0.05, "model_category": 0.1}
@@ -225,6 +226,43 @@ def test_hypotheses_are_arithmetic_of_names(fit: valuebias.Fit) -> None:
         "`Gemma − Llama, stage = instruct` = `Gemma − Llama, stage = reward`"
     ).iloc[0]
     np.testing.assert_allclose(row["mean"], double["mean"])
+
+
+def test_names_of_programs_are_taken_as_well(fit: valuebias.Fit) -> None:
+    pairs = fit.comparisons("family", pair=("Gemma", "Llama"))
+    theirs, ours = (pairs.hypothesis(f"`Gemma {sign} Llama` > 0") for sign in ("-", "−"))
+    assert theirs.loc[0, "mean"] == ours.loc[0, "mean"]
+
+
+@pytest.fixture(scope="module")
+def tuned(crossover: xr.Dataset) -> valuebias.Fit:
+    n = crossover.sizes["model"]
+    ds = crossover.assign_coords(
+        tuned=("model", np.arange(n) % 2 == 0), seed=("model", np.arange(n) // 2 % 2)
+    )
+    return valuebias.fit(ds, "~ family + tuned + C(seed)", **SETTINGS)
+
+
+def test_truth_values_of_models_are_levels(tuned: valuebias.Fit) -> None:
+    by_level = tuned.means("tuned").table().set_index(["name", "framing"])["mean"]
+    assert {name for name, _ in by_level.index} == {"False", "True"}
+    for value in (True, np.True_, "True", 1):
+        at = tuned.means(at={"tuned": value}).table().set_index("framing")["mean"]
+        assert at["signed"] == by_level["True", "signed"]
+    row = tuned.comparisons("tuned", pair=(True, False)).table().iloc[0]
+    assert row["name"] == "True − False"
+    expected = by_level["True", "signed"] - by_level["False", "signed"]
+    np.testing.assert_allclose(row["mean"], expected)
+    both = tuned.means(at={"tuned": [True, False]}).table()
+    assert set(both["at"]) == {"tuned = True", "tuned = False"}
+    new = pd.DataFrame({"family": "Gemma", "tuned": [True], "seed": [1]}, index=["new"])
+    wanted = tuned.predict(new).table()["mean"]
+    for other in ({"tuned": ["TRUE"]}, {"tuned": [1]}, {"seed": [1.0]}, {"seed": ["1"]}):
+        assert tuned.predict(new.assign(**other)).table()["mean"].equals(wanted)
+    with pytest.raises(ValueBiasError, match="not seen when fitting"):
+        tuned.predict(new.assign(seed=[1.5]))
+    with pytest.raises(ValueBiasError, match="has levels and no slope"):
+        tuned.slopes("tuned")
 
 
 @pytest.mark.parametrize(
@@ -483,3 +521,32 @@ def test_what_a_joint_verdict_would_have_found_is_more() -> None:
     found = float(text.split("A difference of about ")[1].split(" ")[0])
     # Of one difference 1.96 + 0.84 SDs; of the largest of fifteen some 2.9 + 0.84.
     assert found > 3.2 * row["sd"]
+
+
+def test_stages_stand_as_they_are_trained_and_each_difference_says_how_small(tmp_path) -> None:
+    kinds = [(f, s) for f in ("Gemma", "Llama") for s in ("reward", "instruct", "pretrained")]
+    ds = simulate(
+        n_models={f"{family} {stage}": 2 for family, stage in kinds},
+        n_prompts=4, n_words=16, sd=QUIET, seed=2,
+    )  # fmt: skip
+    split = [str(name).split(" ") for name in ds["family"].to_numpy()]
+    ds = ds.assign_coords(
+        family=("model", [family for family, _ in split]),
+        stage=("model", [stage for _, stage in split]),
+        base=("model", ds["model"].to_numpy()),
+    )
+    fit = valuebias.fit(ds, "~ family * stage", **SETTINGS)  # type: ignore[call-overload]
+    said = ["pretrained", "instruct", "reward"]
+    assert [
+        str(at) for at in signed(fit.comparisons("family", by="stage").table())["stage"]
+    ] == said
+    asked = fit.focused(by="stage")
+    text = str(asked.headline())
+    places = [text.index(f"with stage = {stage}") for stage in said]
+    assert places == sorted(places)
+    page = asked.report(tmp_path / "report.md", progress=False).read_text(encoding="utf-8")
+    (line,) = [x for x in page.splitlines() if "taken as too small to matter" in x]
+    rows = signed(fit.comparisons("family", by="stage").table())
+    for stage, p in zip(said, rows["p_rope"], strict=True):
+        assert f"{percent(p, 400)} with stage = {stage}" in line.replace("\\", "")
+    assert "It lies" not in line

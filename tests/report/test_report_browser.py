@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import valuebias
 
 pytestmark = [pytest.mark.browser, pytest.mark.once]
 
@@ -99,3 +102,39 @@ def test_figures_are_drawn(browser: Any, hostile_reports: Path) -> None:
     )
     assert len(sizes) == 8
     assert all(width > 400 and height > 60 for width, height in sizes)
+
+
+@pytest.fixture(scope="module")
+def ablation_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the report of the bundled study, whose tables are the widest."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", valuebias.ValueBiasWarning)
+        fit = valuebias.fit_ablation(
+            valuebias.datasets.load("demo"), draws=100, tune=150, chains=2, seed=1, progress=False
+        )
+    return fit.report(tmp_path_factory.mktemp("wide") / "report.html", progress=False)
+
+
+_TOO_WIDE = (
+    "return [...document.querySelectorAll('.scroll.table')]"
+    ".filter(box => box.scrollWidth > box.clientWidth + 1)"
+    ".map(box => box.getAttribute('aria-labelledby'))"
+)
+
+
+def test_tables_fit_a_window_and_paper_and_show_where_they_scroll(
+    browser: Any, ablation_report: Path
+) -> None:
+    show(browser, ablation_report, 1100, "light")
+    assert browser.execute_script(_TOO_WIDE) == []
+    show(browser, ablation_report, 560, "light")
+    assert "table-closing" in browser.execute_script(_TOO_WIDE)
+    style = "return getComputedStyle(document.querySelector('.scroll.table'))"
+    assert "gradient" in browser.execute_script(f"{style}.backgroundImage")
+    # A4 less its margins; what is wider than paper is lost.
+    show(browser, ablation_report, 658, "light")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert browser.execute_script(_TOO_WIDE) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -18,6 +18,8 @@ from valuebias.datasets.simulate import simulate
 from valuebias.errors import ValueBiasError
 from valuebias.instruments import lexicon, prompts
 from valuebias.schema import build, concat, model_table, prompt_table, validate, word_table
+from valuebias.schema.spelling import look_alike
+from valuebias.schema.uncovered import uncovered
 
 MODELS = pd.DataFrame(
     {"family": ["Gemma", "Llama"], "base": ["Gemma 2", "Llama 3"], "stage": "reward"},
@@ -450,3 +452,45 @@ def test_messages_do_not_depend_on_the_order_of_sets() -> None:
     with pytest.raises(ValueBiasError) as caught:
         concat([one, renamed(renamed(one, "model", 0, "x"), "model", 1, "y").isel(response=[0, 1])])
     assert re.search("being 'spoon'", str(caught.value))
+
+
+def _mended(error: ValueBiasError, dataset: xr.Dataset) -> xr.Dataset:
+    """Do as the message says."""
+    line = str(error).rpartition("or here: ")[2].removesuffix(".")
+    scope: dict[str, xr.Dataset] = {"dataset": dataset}
+    exec(line, scope)  # noqa: S102
+    return scope["dataset"]
+
+
+@pytest.mark.parametrize("coord", ["family", "base", "reward_model"])
+def test_names_that_differ_in_capitals_or_spaces_only_are_refused(coord):
+    ds = simulate(n_models={"A": 2, "B": 2}, n_prompts=2, n_words=6, seed=1)
+    for other in ("a 1", "A  1", "A 1 "):
+        given = ds.assign_coords({coord: ("model", ["A 1", other, "B 1", "B 2"])})
+        with pytest.raises(ValueBiasError, match=f"'A 1' and '{other}' differ in cap") as caught:
+            validate(given)
+        assert f"column {coord!r} of the table" in caught.value.in_shell
+        mended = validate(_mended(caught.value, given))
+        assert mended[coord].to_numpy().tolist() == ["A 1", "A 1", "B 1", "B 2"]
+    validate(ds.assign_coords(base=("model", ["", "", "b", "c"])))
+
+
+def test_names_that_look_alike_are_found():
+    names = ["org/A1", "A1", "a-1", "llama-3.1", "llama-31", "", "", "x/b", "y/b", "c"]
+    assert look_alike(names) == [["org/A1", "A1", "a-1"]]
+    assert look_alike(["google/gemma2", "Google/gemma-2"]) == [["google/gemma2", "Google/gemma-2"]]
+    assert look_alike(["x/b", "y/b", "m-1-1", "m-11"]) == []
+
+
+@pytest.mark.parametrize(("n", "out", "warns"), [
+    (265, 202, True), (265, 27, True), (265, 26, False), (30, 9, False), (5_000, 4_900, False),
+    (40, 40, False), (40, 0, False),
+])  # fmt: skip
+def test_many_words_in_no_category_are_counted(n, out, warns):
+    member = np.zeros((n, 2), dtype=bool)
+    member[out:, 0] = True
+    said = uncovered(xr.Dataset({"membership": (("response", "category"), member)}))
+    assert bool(said) == warns
+    if warns:
+        assert said.startswith(f"{out} of the {n} words scored ({out / n:.0%}) are in no category")
+        assert f"the {n - out} others" in said

@@ -255,7 +255,8 @@ def test_a_fit_takes_what_judges_say(folder: Path, tmp_path: Path) -> None:
         assert "asked as a judge, and a score is made of the probabilities of the verdicts" in said
         assert "verdicts '1', '2' and '3' at one place of its reply" in said
         assert f"{mass_outside(ds).isel(model=1).mean().item():.1%}" in said
-    rounded = ds.assign(score=(ds["score"] * 0 + (np.arange(5) > 2)).astype(np.float32))
+    ratings = [[[1, 1, 2, 2, 2], [2, 2, 1, 1, 1]], [[1, 2, 2, 1, 1], [2, 1, 1, 2, 1]]]
+    rounded = ds.assign(score=ds["score"].copy(data=np.array(ratings, dtype=np.float32)))
     coarse = valuebias.fit(rounded, draws=20, tune=20, chains=2, seed=1, progress=False)
     (note,) = [note for note in coarse.notes if note.code == "few values"]
     assert "2 of 2 models take few values" in note.text

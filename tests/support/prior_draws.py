@@ -32,7 +32,7 @@ __all__ = ["DESIGNS", "Design", "Truth", "draw_truth", "fit_prior", "template"]
 
 Array = NDArray[np.float64]
 
-FRAMING = ("positive", "negative") * 3
+FRAMING = ("positive", "negative")
 N_WORDS = {"agency": 8, "communion": 12}
 
 
@@ -44,6 +44,8 @@ class Design:
     ----------
     bases : dict of str to tuple of int
         How many models stand on each base, by family.
+    prompts : int
+        How many prompts of each framing.
     missing : float
         Share of the cells that were not scored.
     words : str or None
@@ -55,6 +57,7 @@ class Design:
     """
 
     bases: dict[str, tuple[int, ...]]
+    prompts: int = 3
     missing: float = 0.0
     words: str | None = None
     family: str = "gaussian"
@@ -66,6 +69,7 @@ OWN = {"A": (1, 1, 1), "B": (1, 1, 1)}
 SHARED = {"A": (2, 1), "B": (2, 2, 1)}
 DESIGNS = {
     "complete": Design(OWN),
+    "one prompt a framing": Design(OWN, prompts=1),
     "incomplete": Design(OWN, missing=0.15),
     "bases": Design(SHARED),
     "bases, incomplete": Design(SHARED, missing=0.15),
@@ -110,16 +114,17 @@ def template(design: Design) -> xr.Dataset:
         ]
     )
     models.index = pd.Index([f"model {i + 1}" for i in range(len(models))])
+    framing = FRAMING * design.prompts
     prompts = pd.DataFrame(
-        {"text": [f"Prompt {i}?" for i in range(len(FRAMING))], "framing": FRAMING},
-        index=[f"prompt {i}" for i in range(len(FRAMING))],
+        {"text": [f"Prompt {i}?" for i in range(len(framing))], "framing": framing},
+        index=[f"prompt {i}" for i in range(len(framing))],
     )
     kind = np.repeat(list(N_WORDS), list(N_WORDS.values()))
     member = pd.DataFrame(
         {c: kind == c for c in N_WORDS}, index=[f"word {i}" for i in range(len(kind))]
     )
     rng = np.random.default_rng(0)
-    score = rng.standard_normal((len(models), len(FRAMING), len(kind)))
+    score = rng.standard_normal((len(models), len(framing), len(kind)))
     # The same cells every time: they are the design's.
     score[rng.random(score.shape) < design.missing] = np.nan
     ds = build(score, models=models, prompts=prompts, lexicon=member, responses=list(member.index))

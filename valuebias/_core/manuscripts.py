@@ -86,6 +86,7 @@ _NOT_CLAIMS = {
     "list or heading": re.compile(
         r"^[ \t]*+(?:#{1,6}[ \t]++\d[\d.]*+[.)]?|\d{1,3}(?:\.\d{1,3})*[.)])(?=[ \t])",
         re.MULTILINE),
+    "a decimal comma": re.compile(r"(?<![\d,.])[+−±-]?0,\d{1,3}(?![\d,])"),
     "date or time": re.compile(r"\b\d{4}-\d\d-\d\d\b|\b\d{1,2}:\d\d\b"),
     "citation": re.compile(r"(?<!val )(?<!CI )\[\d{1,3}(?:\s?[,–-]\s?\d{1,3})*+\]"),
 }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["is_finite", "plain_numbers"]
+__all__ = ["is_finite", "plain_numbers", "signed"]
 
 
 def is_finite(value: object) -> bool:
@@ -48,3 +48,15 @@ def plain_numbers(value: Any) -> Any:
         case np.floating():
             return float(value)
     return value
+
+
+def signed(value: float, digits: int = 2, *, grouped: bool = False) -> str:
+    """Write a number with its sign and a true minus; what rounds to zero has no sign.
+
+    Examples
+    --------
+    >>> signed(0.126), signed(-0.126), signed(-0.0004), signed(1234.5, 0, grouped=True)
+    ('+0.13', '−0.13', '0.00', '+1,234')
+    """
+    text = f"{value:+{',' if grouped else ''}.{digits}f}"
+    return text[1:] if set(text) <= set("+-0.") else text.replace("-", "−")

@@ -79,6 +79,8 @@ def _heads(
     before: Head | None = None
     for n_pairs in sorted(design.study.n_pairs):
         run = Run(base, source, n_pairs, seed)
+        if run.label in design.failures:
+            continue
         try:
             head = _head(design, base, pairs, pairs.train.subset(n_pairs, seed=seed), before)
             figures = head.evaluate(*pairs.of(pairs.held_out))

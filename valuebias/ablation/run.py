@@ -15,9 +15,10 @@ from valuebias._core.atomic import probe
 from valuebias._core.disk import explain_os_errors
 from valuebias._core.locks import only_one
 from valuebias._core.provenance import record
+from valuebias.ablation.cluster import run_cells
 from valuebias.ablation.design import Design, RunScores, instrument
 from valuebias.ablation.head_runs import train_heads
-from valuebias.ablation.trained_runs import check_trainable, train_checkpoints
+from valuebias.ablation.trained_runs import check_trainable, clear_scratch, train_checkpoints
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import lexicon as as_lexicon
@@ -28,6 +29,8 @@ from valuebias.schema import build
 from valuebias.training.features import Base, find_base
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from valuebias.ablation.study import Study
 
 __all__ = ["SCORES", "run"]
@@ -36,7 +39,9 @@ SCORES = "scores.nc"
 """File name of a study's scores in its folder."""
 
 
-def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
+def run(
+    study: Study, out: Path, *, backend: Any, client: Client | None, progress: bool
+) -> xr.Dataset:
     """Train and score what is missing; see :meth:`valuebias.ablation.Study.run`."""
     engine = get_backend(backend)
     probe(out / SCORES, folder=False)
@@ -46,13 +51,17 @@ def run(study: Study, out: Path, *, backend: Any, progress: bool) -> xr.Dataset:
         train = train_checkpoints
     sources = study.split()
     prompts, lexicon = as_prompts(study.prompts), as_lexicon(study.lexicon)
-    bases = [find_base(model) for model in study.models()]
+    models = study.models()
+    bases = [find_base(model) for model in models]
     design = Design(study, out, engine, progress, sources, instrument(prompts, lexicon))
     lock = out / ".lock"
     with explain_os_errors(lock):
         out.mkdir(parents=True, exist_ok=True)
         lock.touch()
     with only_one(lock, noun=repr(str(out)), instead="another folder"):
+        clear_scratch(out)
+        if client is not None:
+            run_cells(client, design, list(zip(models, bases, strict=True)))
         trained = [scores for base in bases for scores in train(design, base)]
         if not trained:
             first = next(iter(design.failures.items()))

@@ -20,6 +20,8 @@ from valuebias.preference_data.preferences import Preferences, check_disjoint, p
 from valuebias.training.settings import as_settings
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from valuebias.ablation.plan import StudyPlan
     from valuebias.backends.base import Backend
 
@@ -266,6 +268,7 @@ class Study:
         out: str | PathLike[str],
         *,
         backend: str | type[Backend] | Backend = "torch",
+        client: Client | None = None,
         progress: bool = True,
     ) -> xr.Dataset:
         """Train and score what is missing.
@@ -276,6 +279,11 @@ class Study:
             Output folder, created if missing. Finished runs with the same settings are kept.
         backend : str, type of Backend or Backend
             The backend that computes hidden states.
+        client : distributed.Client, optional
+            A client of a Dask cluster, whose workers train: each one model at a time, or for
+            ``"head"`` all heads of one base. They write into `out`, which all of them must see, and
+            find bases under the same paths. A run whose worker was killed is done again by another.
+            Needs ``pip install "valuebias[cluster]"``.
         progress : bool, default True
             Show progress on standard error.
 
@@ -291,8 +299,8 @@ class Study:
         ------
         ValueBiasError
             If a base or a source is not available, no run could be trained, a file cannot be
-            written (the disk is full), another process works in the folder, or packages for
-            training are not installed.
+            written (the disk is full), another process works in the folder, packages for
+            training are not installed, or `client` has no workers, or such as cannot train.
 
         Warns
         -----
@@ -307,7 +315,7 @@ class Study:
         """
         from valuebias.ablation.run import run
 
-        return run(self, Path(out), backend=backend, progress=progress)
+        return run(self, Path(out), backend=backend, client=client, progress=progress)
 
 
 def _beside(folder: Path, source: Any) -> Any:

@@ -38,7 +38,7 @@ from valuebias.training.head import measured
 from valuebias.training.reward import PairTokens, TokenPairs, save_plain, train
 from valuebias.training.settings import checkpoints
 
-__all__ = ["check_trainable", "train_checkpoints"]
+__all__ = ["check_trainable", "clear_scratch", "train_checkpoints", "train_one"]
 
 _VERSION = 1
 """Increase when the same settings give another result."""
@@ -65,24 +65,42 @@ def check_trainable(engine: Backend) -> None:
         )
 
 
+def clear_scratch(out: Path) -> None:
+    """Remove what a killed run left."""
+    shutil.rmtree(out / _SCRATCH, ignore_errors=True)
+
+
+def train_one(design: Design, base: Base, source: str, seed: int, n_pairs: int) -> None:
+    """Train and score one run, unless it is finished; note why where it failed."""
+    tokens = PairTokens(base, design.study.training.max_length)
+    run = Run(base, source, n_pairs, seed)
+    _made(RunTrainer(design, run, tokens, base.token_ids(design.instrument)), run)
+
+
 def train_checkpoints(design: Design, base: Base) -> Iterator[RunScores]:
-    """Train and score the runs of one base."""
-    shutil.rmtree(design.out / _SCRATCH, ignore_errors=True)
+    """Train and score the runs of one base, but for those that are known to fail."""
     tokens = PairTokens(base, design.study.training.max_length)
     instrument = base.token_ids(design.instrument)
     for source in design.sources:
         for seed in design.study.seeds:
             for n_pairs in sorted(design.study.n_pairs):
                 run = Run(base, source, n_pairs, seed)
+                if run.label in design.failures:
+                    continue
                 trainer = RunTrainer(design, run, tokens, instrument)
-                try:
-                    trainer.make()
-                except WriteError:
-                    raise
-                except (ValueBiasError, FloatingPointError) as error:
-                    design.failures[run.label] = str(error)
-                else:
+                if _made(trainer, run):
                     yield from trainer.scored()
+
+
+def _made(trainer: RunTrainer, run: Run) -> bool:
+    try:
+        trainer.make()
+    except WriteError:
+        raise
+    except (ValueBiasError, FloatingPointError) as error:
+        trainer.failed(run.label, str(error))
+        return False
+    return True
 
 
 class RunTrainer:
@@ -96,6 +114,10 @@ class RunTrainer:
         train_split, self._held_out = design.sources[run.source]
         self._subset = train_split.subset(run.n_pairs, seed=run.seed)
         self._folder = design.out / "runs" / self._digest()
+
+    def failed(self, label: str, why: str) -> None:
+        """Note that the run failed."""
+        self._design.failures[label] = why
 
     def make(self) -> None:
         """Train and score, unless the run is finished."""

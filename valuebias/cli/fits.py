@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from valuebias.analysis.estimands.diagnostics import Diagnostics
     from valuebias.analysis.estimands.weights import Contrast
+    from valuebias.analysis.headline import Headline
     from valuebias.fitting.ablation_result import AblationFit
     from valuebias.fitting.result import Fit
 
@@ -89,7 +90,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, 
 _FORMS = ".html, .md, .tex, .nc; without a suffix: a folder of CSV files"
 _COLUMNS = ["name", "framing", "category", "mean", "lower", "upper", "p_direction"]
 _RIGHT = ("p_direction",)
-_SIGN = "p_direction: probability of the sign"
+_SIGN = "p_direction: probability of the median's sign"
 _ABLATION_COLUMNS = [
     "estimand", "name", "source", "n_pairs", "support", "mean", "lower", "upper", "p_direction",
 ]  # fmt: skip
@@ -110,7 +111,7 @@ def demo(
     """
     import valuebias
 
-    files = {"fit": out / "fit.nc", "report": out / "report.html"}
+    files: dict[str, Path | None] = {"fit": out / "fit.nc", "report": out / "report.html"}
     _check_files(files)
     dataset = valuebias.datasets.load("demo")
     result = valuebias.fit_ablation(
@@ -121,8 +122,8 @@ def demo(
         print_json(_record(result, files))
         return
     print_result(result, demo)
-    typer.echo(visible(files["report"]))
-    typer.echo(_said(str(result.headline()), demo))
+    typer.echo(visible(out / "report.html"))
+    typer.echo(_said(str(_answer(result, files)), demo))
 
 
 def fit(
@@ -302,7 +303,7 @@ def fit(
     for path in files.values():
         if path is not None:
             typer.echo(visible(path))
-    typer.echo(_said(str(result.headline()), fit))
+    typer.echo(_said(str(_answer(result, files)), fit))
 
 
 def classical(
@@ -350,6 +351,14 @@ def report(
     at: At = None,
     contrast: Categories = None,
     weight: Weight = None,
+    framing: Annotated[
+        Literal["signed", "positive", "negative"] | None,
+        typer.Option(
+            help="Speak of the prompts of this framing, of negative ones with the sign turned; "
+            "nothing is fitted again. Of an ablation too.",
+            show_default="that of the fit",
+        ),
+    ] = None,
 ) -> None:
     """Write a report from a saved fit.
 
@@ -360,7 +369,7 @@ def report(
     files = {"fit": None, "report": out}
     _check_files(files, fit)
     values, compared = _split_entries("--at", at, "n_params=8e9"), _contrast(contrast, weight)
-    _write(_focused(valuebias.load(fit), pair, by, values, compared), files)
+    _write(_focused(valuebias.load(fit), pair, by, values, compared, framing), files)
     typer.echo(visible(out))
 
 
@@ -419,20 +428,23 @@ def _focused(
     by: list[str] | None,
     at: list[tuple[str, str]] | Mapping[str, Any] | None,
     contrast: Contrast | None = None,
+    framing: str | None = None,
 ) -> Fit | AblationFit:
     """Put the question of the options in front."""
     from valuebias.fitting.result import Fit
 
-    if not (pair or by or at or contrast):
-        return result
     if not isinstance(result, Fit):
-        raise typer.BadParameter(
-            "--pair, --by, --at, --contrast and --weight do not apply to an ablation."
-        )
+        if pair or by or at or contrast:
+            raise typer.BadParameter(
+                "--pair, --by, --at, --contrast and --weight do not apply to an ablation."
+            )
+        return result if framing is None else result.at_framing(framing)
+    if not (pair or by or at or contrast or framing):
+        return result
     values: dict[str, Any] = dict(at) if isinstance(at, Mapping) else {}
     for name, text in at if isinstance(at, list) else ():
         values.setdefault(name, []).append(_value(result, name, text))
-    return result.focused(pair=pair, by=by, at=values or None, contrast=contrast)
+    return result.focused(pair=pair, by=by, at=values or None, contrast=contrast, framing=framing)
 
 
 def _value(fit: Fit, name: str, text: str) -> str | float:
@@ -513,6 +525,18 @@ def _calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:
     return True
 
 
+def _answer(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> Headline:
+    """Give the headline: the report's own where one was written, so that the two say the same."""
+    from valuebias.fitting.result import Fit
+    from valuebias.report.inputs import collect
+
+    path = files["report"]
+    if path is None or path.suffix.lower() == ".nc" or not isinstance(result, Fit):
+        return result.headline()
+    # What the report has computed is not computed again.
+    return collect(result, figures=False, advance=lambda: None).headline
+
+
 def _record(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> dict[str, Any]:
     """Collect what ``--json`` writes of a result."""
     from valuebias.analysis.estimands.plain_names import plain_names
@@ -521,7 +545,7 @@ def _record(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> dict
 
     diagnostics = _diagnostics(result)
     record: dict[str, Any] = {
-        "headline": str(result.headline()),
+        "headline": str(_answer(result, files)),
         "converged": diagnostics.converged,
         "messages": list(diagnostics.messages),
         "cautions": list(diagnostics.cautions),

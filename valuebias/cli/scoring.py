@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -95,6 +96,13 @@ Shard = Annotated[
         help="Only the I-th of N parts, such as 3/8; see [bold]valuebias merge[/bold].",
     ),
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="The scheduler of a Dask cluster whose workers compute, such as tcp://10.0.0.1:8786.",
+    ),
+]
 Trust = Annotated[
     bool,
     typer.Option(
@@ -121,6 +129,7 @@ def score(
     threads: Threads = None,
     address: Address = None,
     shard: Shard = None,
+    scheduler: Scheduler = None,
     pooling: Annotated[
         Literal["sum", "mean"], typer.Option(help="Of the log-probs of a word's tokens.")
     ] = "sum",
@@ -133,7 +142,8 @@ def score(
 
     Example: [bold]valuebias score models.yaml --store scores.zarr[/bold], then
     [bold]valuebias fit scores.zarr[/bold]. Stop it at any time: the same command continues.
-    Several machines share it by [bold]--shard 1/8[/bold], [bold]--shard 2/8[/bold] and so on.
+    Several machines share it by [bold]--shard 1/8[/bold], [bold]--shard 2/8[/bold] and so on, or
+    as workers of one [bold]--scheduler[/bold].
     """
     import valuebias
 
@@ -141,9 +151,13 @@ def score(
     # A finished store is only read, which a full or read-only disk allows.
     if not store.exists():
         check_writable(store, suffixes=(".zarr",), folder=True)
+    from valuebias.scoring.cluster_client import connected
     from valuebias.scoring.sharing import say_finished
 
-    with explained_stop("Nothing was scored."):
+    with (
+        explained_stop("Nothing was scored."),
+        nullcontext() if scheduler is None else connected(scheduler) as client,
+    ):
         scores: Any = valuebias.score(
             models[0] if len(models) == 1 else models,
             prompts=prompts,
@@ -153,6 +167,7 @@ def score(
             backend=_engine(backend, {"device": device, "threads": threads, "address": address}),
             store=store,
             shard=part,
+            client=client,
             pooling=pooling,
             tokens_as=tokens_as,
             batch_tokens=batch_tokens,

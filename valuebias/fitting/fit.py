@@ -156,7 +156,8 @@ def fit(
     Warns
     -----
     ValueBiasWarning
-        For what the data cannot show, such as effects of a family where each has one base.
+        For what the data cannot show, such as effects of a family where each has one base; where
+        more than a tenth of the words are in no category and left out.
 
     Notes
     -----

@@ -38,6 +38,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from valuebias._core.atomic import atomic_path, restore
+from valuebias._core.clusters import by_ourselves
 from valuebias._core.folder_names import check_apart, check_plain
 from valuebias._core.foreign import check_file, reading
 from valuebias._core.frames import refuse_table
@@ -318,7 +319,8 @@ def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
     try:
         escaped = escape_texts(ds)
         escaped = escaped.assign_attrs({SUM_OF_CONTENT: content_sum(escaped)})
-        escaped.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
+        with by_ourselves():
+            escaped.to_netcdf(content, engine="h5netcdf", encoding={"score": compressed})
     except (ValueError, TypeError) as error:
         raise ValueBiasError(f"netCDF cannot hold this dataset: {error}") from error
     with atomic_path(path) as part, part.open("wb") as file:

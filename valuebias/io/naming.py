@@ -10,7 +10,7 @@ from pathlib import Path
 from valuebias.errors import ValueBiasError, did_you_mean, few
 from valuebias.io.sheets import SUFFIXES, stem_of, suffix_of
 
-__all__ = ["files_by_model", "unknown_model"]
+__all__ = ["check_expected", "files_by_model", "only_table", "unknown_model"]
 
 _MARK = "_rewards_"
 _RULE = (
@@ -22,11 +22,15 @@ _READ = (
 )
 # What lies beside scores and holds none: texts, pictures, code, and what systems leave.
 _NO_SCORES = frozenset(
-    {".md", ".rst", ".html", ".pdf", ".docx", ".tex", ".bib", ".png", ".jpg", ".jpeg", ".svg",
-     ".gif", ".py", ".r", ".rmd", ".qmd", ".ipynb", ".sh", ".rproj", ".yaml", ".yml", ".toml",
-     ".log", ".ini", ".db", ".sha256", ".lock", ".tmp", ".bak"}
+    {".md", ".rst", ".html", ".htm", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".pages", ".ppt",
+     ".pptx", ".odp", ".key", ".epub", ".tex", ".bib", ".png", ".jpg", ".jpeg", ".svg", ".gif",
+     ".tif", ".tiff", ".webp", ".eps", ".py", ".pyc", ".r", ".rmd", ".qmd", ".ipynb", ".jl", ".m",
+     ".do", ".sps", ".js", ".css", ".sh", ".rproj", ".yaml", ".yml", ".toml", ".log", ".ini", ".db",
+     ".sha256", ".lock", ".tmp", ".bak"}
 )  # fmt: skip
 _NAMES = ("readme", "license", "licence", "changelog", "citation")
+
+_LOOKED_AT = 4096
 
 _Path = str | os.PathLike[str]
 
@@ -39,9 +43,9 @@ def files_by_model(
     apart: Iterable[Path],
     partial: bool,
 ) -> dict[str, Path]:
-    """Give each model's file; of a folder, refuse to leave out any file or model unless asked to.
+    """Give each model's file; refuse to leave out any file of a folder or model unless asked to.
 
-    `expected` are the models that a folder has to have, `apart` the files that are no scores.
+    `expected` are the models that there have to be, `apart` the files that are no scores.
     """
     if isinstance(paths, Mapping):
         for model in paths:
@@ -53,19 +57,34 @@ def files_by_model(
         files = _matched(listed, known)
     if not files:
         raise ValueBiasError("No files were given; expected at least one, such as a CSV.")
-    if isinstance(paths, str | os.PathLike) and os.path.isdir(paths) and not partial:
-        lacking = [model for model in expected if model not in files]
-        if lacking:
-            said = (
-                f"The table of models has {few(lacking)}, for which the folder "
-                f"{os.fspath(paths)!r} has no file. {_RULE}. Add "
-                f"{'it' if len(lacking) == 1 else 'them'}, take the "
-                f"{'row' if len(lacking) == 1 else 'rows'} out of the table, or read what there "
-            )
-            raise ValueBiasError(
-                f"{said}is with partial=True.", in_shell=f"{said}is with --partial."
-            )
+    if not partial and not isinstance(paths, Mapping):
+        where = f"for which no file is given. {_RULE}"
+        several = len(files) > 1
+        if isinstance(paths, str | os.PathLike) and os.path.isdir(paths):
+            where = f"for which the folder {os.fspath(paths)!r} has no file. {_RULE}"
+            several = True
+        # Who names one wide file, or whose each file is, has said which models are meant.
+        if several:
+            check_expected(expected, files, where)
     return files
+
+
+def check_expected(expected: Iterable[str], found: Collection[str], where: str) -> None:
+    """Refuse to leave out a model of the table without a word."""
+    lacking = [model for model in expected if model not in found]
+    if lacking:
+        one = len(lacking) == 1
+        said = (
+            f"The table of models has {few(lacking)}, {where}. Add {'it' if one else 'them'}, take "
+            f"the {'row' if one else 'rows'} out of the table, or read what there "
+        )
+        raise ValueBiasError(f"{said}is with partial=True.", in_shell=f"{said}is with --partial.")
+
+
+def only_table(folder: Path, apart: Iterable[Path], partial: bool) -> Path | None:
+    """Give the one table of a folder; None where there are several."""
+    tables = _listed(folder, [os.path.abspath(path) for path in apart], partial)
+    return tables[0] if len(tables) == 1 else None
 
 
 def _listed(paths: _Path | Sequence[_Path], apart: Collection[str], partial: bool) -> list[Path]:
@@ -103,7 +122,22 @@ def _may_be_scores(path: Path) -> bool:
     name = path.name.lower()
     # A description lies beside each table that valuebias.write made.
     described = name.endswith(".json") and path.with_name(path.name[:-5]).exists()
+    # Text may be a table: then it is not passed over.
+    if path.suffix.lower() == ".txt":
+        return not _is_notes(path)
     return not (path.suffix.lower() in _NO_SCORES or name.startswith(_NAMES) or described)
+
+
+def _is_notes(path: Path) -> bool:
+    """Tell notes from a table, by whether the first lines are parted alike, or from no text."""
+    with path.open("rb") as file:
+        start = file.read(_LOOKED_AT)
+    lines = [line for line in start.splitlines() if line.strip()][:3]
+    parted = any(
+        lines and lines[0].count(mark) and len({line.count(mark) for line in lines}) == 1
+        for mark in (b",", b";", b"\t")
+    )
+    return b"\0" not in start and not (len(lines) > 1 and parted)
 
 
 def _matched(paths: Sequence[Path], known: Collection[str]) -> dict[str, Path]:

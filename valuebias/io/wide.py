@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import resources
@@ -17,13 +18,13 @@ from valuebias._core.frames import as_frame, refuse_table
 from valuebias._core.provenance import record
 from valuebias._core.tables import read_table
 from valuebias._core.text import has_surrogate
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.instruments.lexicons import lexicon as as_lexicon
 from valuebias.instruments.members import Lexicon
 from valuebias.instruments.prompts import PromptSet
 from valuebias.instruments.prompts import prompts as as_prompts
 from valuebias.io.long_reading import Tables, dataset
-from valuebias.io.naming import files_by_model, unknown_model
+from valuebias.io.naming import check_expected, files_by_model, only_table, unknown_model
 from valuebias.io.numbers import check_decimal
 from valuebias.io.own import is_long_table, own_rows
 from valuebias.io.sheets import read_frame
@@ -31,6 +32,7 @@ from valuebias.io.wide_sheets import WideSheet, called_prompt, prompts_by_text
 from valuebias.models.bases import Origin, followed, local_base, warn
 from valuebias.schema import build
 from valuebias.schema.narrowing import narrowed
+from valuebias.schema.uncovered import uncovered
 
 __all__ = ["bundled_models", "read_scores"]
 
@@ -64,8 +66,9 @@ def read_scores(
         or ``token``, or in the first where that has no name; each further column, called by a
         prompt's name or text, has its scores. An empty cell, NA or NaN = not scored. Without a
         mapping the model is found from the file's name: ``<org>_<name>.csv`` and
-        ``<anything>_rewards_<org>_<name>.csv`` are ``<org>/<name>``. A single file may be a long
-        table instead, as :func:`read` takes, that needs to say less of its models and prompts.
+        ``<anything>_rewards_<org>_<name>.csv`` are ``<org>/<name>``. A single file, also in a
+        folder, may be a long table instead, as :func:`read` takes, that needs to say less of its
+        models and prompts.
     models : DataFrame or path, optional
         What the models are: a table, or a file of one (YAML, too), with a column (or index)
         ``model`` and the columns ``family``, ``stage`` and, if known, ``base``, ``n_params`` and
@@ -82,8 +85,8 @@ def read_scores(
     kind : {"reward", "logprob", "implicit", "judged"}
         What was measured.
     partial : bool, default False
-        Whether to read what there is where a folder has files of other kinds, or lacks files of
-        models that `models` names; otherwise either is an error.
+        Whether to read what there is where a folder has files of other kinds, or a folder, list
+        or long table has no scores of models that `models` names; otherwise either is an error.
     decimal : {".", ","}, optional
         The decimal mark. Left out, a comma is one where no score of the file could be meant
         otherwise, as in ``1,5``; where all could (``1,234``), that is an error.
@@ -102,13 +105,14 @@ def read_scores(
     ------
     ValueBiasError
         If a file cannot be read, is empty, truncated, or has a cell that is no number; if files
-        differ in their words or prompts; if a model, prompt or lexicon is unknown; if a file or a
-        model of a folder would be left out.
+        differ in their words or prompts; if a model, prompt or lexicon is unknown; if a file of a
+        folder, or a model of the table, would be left out.
 
     Warns
     -----
     ValueBiasWarning
-        If no base is known of some of several models.
+        If no base is known of some of several models, or more than a tenth of the words (and ten
+        or more, of fewer than 5,000) are in no category of the lexicon.
 
     Notes
     -----
@@ -132,7 +136,8 @@ def read_scores(
     known, named = _known_models(models)
     words = as_lexicon(lexicon) if lexicon is not None else None
     beside = None if models is None or isinstance(models, pd.DataFrame) else Path(models).parent
-    path = _long_table(paths, sheet)
+    apart = [Path(one) for one in (models, prompts, lexicon) if isinstance(one, _PATHS)]
+    path = _long_table(paths, sheet, apart, partial)
     if path is not None:
         description = _Described(path, known, beside, as_prompts(prompts))
         ds = dataset(
@@ -146,14 +151,17 @@ def read_scores(
             else lambda responses: words.membership(responses, ignore_case=ignore_case),
             provenance=lambda: record(files=[path], details=description.details(words)),
         )
+        if not partial:
+            where = f"of which the table of scores {str(path)!r} has none"
+            check_expected(named, ds["model"].values.tolist(), where)
         warn(dict(zip(ds["model"].values.tolist(), ds["base"].values.tolist(), strict=True)),
              stacklevel=2)  # fmt: skip
-        return ds
+        return _covered(ds)
     files = files_by_model(
         paths,
         list(map(str, known.index)),
         expected=named,
-        apart=[Path(one) for one in (models, prompts, lexicon) if isinstance(one, _PATHS)],
+        apart=apart,
         partial=partial,
     )
     prompt_set = as_prompts(prompts)
@@ -177,7 +185,7 @@ def read_scores(
     if bases:
         details["bases"] = bases
     warn(dict(zip(sheets, about["base"], strict=True)), stacklevel=2)
-    return build(
+    ds = build(
         np.stack(
             [
                 narrowed(one.scores(first.words, names)[None], [model])[0]
@@ -191,6 +199,15 @@ def read_scores(
         kind=kind,
         provenance=record(files=files.values(), details=details),
     )
+    return _covered(ds)
+
+
+def _covered(ds: xr.Dataset) -> xr.Dataset:
+    """Warn of words that are in no category."""
+    said = uncovered(ds)
+    if said:
+        warnings.warn(said, ValueBiasWarning, stacklevel=3)
+    return ds
 
 
 def bundled_models() -> pd.DataFrame:
@@ -263,12 +280,18 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _long_table(
-    paths: _Path | Sequence[_Path] | Mapping[str, _Path], sheet: str | None
+    paths: _Path | Sequence[_Path] | Mapping[str, _Path],
+    sheet: str | None,
+    apart: list[Path],
+    partial: bool,
 ) -> Path | None:
-    """Give the file, where it is one and has a row a score."""
+    """Give the file, where it is one, or alone in a folder, and has a row a score."""
     if isinstance(paths, Mapping):
         return None
     listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if len(listed) == 1 and Path(listed[0]).is_dir():
+        one = only_table(Path(listed[0]), apart, partial)
+        listed = [] if one is None else [one]
     return Path(listed[0]) if len(listed) == 1 and is_long_table(Path(listed[0]), sheet) else None
 
 

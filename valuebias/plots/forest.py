@@ -83,7 +83,8 @@ def plot_forest(
     place = Place(ax, figure, figsize)
     table = fit.contrasts(prob=INTERVAL)
     framing = table["framing"].iloc[0]
-    leans = table[table["framing"] == framing]
+    # Not differences, nor slopes of words, which have categories of their own.
+    leans = table[(table["framing"] == framing) & table["form"].isin((LEAN, PREDICTED))]
     models = fit.models(prob=INTERVAL)
     models = models[models["framing"] == framing]
     categories = list(dict.fromkeys(leans["category"]))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from valuebias._core.numbers import signed
 from valuebias.errors import ValueBiasError
 from valuebias.plots.asking import asked
 from valuebias.plots.canvas import Place, drawn, interval, lean_axes, whole
@@ -118,7 +119,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, units: str) -> None:
         colour = hue(_HUES[row["spec"]]) if row["spec"] in _HUES else ink()
         centre, low, high = row["estimate"], row["lower"], row["upper"]
         interval(axes, -i, row.rename({"estimate": "mean"}), colour=colour, size=7, width=2.4)
-        numbers = f"{centre:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
+        numbers = f"{signed(centre, 1)} [{signed(low, 1)}, {signed(high, 1)}]"
         axes.text(
             centre, -i + 0.2, numbers, ha="center", va="bottom", fontsize=points(7.5), color=colour
         )

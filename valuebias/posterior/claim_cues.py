@@ -6,7 +6,16 @@ import re
 
 from valuebias.posterior.claim_sentences import direction, says
 
-__all__ = ["COUNTED", "CUES", "LABELLED", "NOUNS", "OUT_OF_REACH", "chance_columns"]
+__all__ = [
+    "COUNTED",
+    "CUES",
+    "LABELLED",
+    "NOUNS",
+    "OUT_OF_REACH",
+    "chance_columns",
+    "column_of",
+    "diagnostic_of",
+]
 
 OUT_OF_REACH = {
     "what was fitted with other priors, or without some data, is not computed again": re.compile(
@@ -58,6 +67,31 @@ COUNTED = re.compile(
 LABELLED = re.compile(
     r"\b(?:" + _NOUN + r")(?:\s?[|=:]\s?|\sof\s)$", re.IGNORECASE)  # fmt: skip
 _SHORT = 20
+
+_ENDS = {
+    ("lower", "lower_joint"): re.compile(r"\blow(?:er)?\b|\blwr\b|\blcl\b|^lower_"),
+    ("upper", "upper_joint"): re.compile(r"\bupp(?:er)?\b|\bupr\b|\bucl\b|^upper_"),
+}
+_NAMED = frozenset(
+    ("mean", "median", "sd", "p_direction", "p_rope", "rhat", "ess_bulk", "ess_tail",
+     "lower_joint", "upper_joint")
+)  # fmt: skip
+
+
+def column_of(heading: str) -> set[str]:
+    """Return the columns that a heading names as the package's tables, or R's, do."""
+    if heading in _NAMED:
+        return {heading}
+    named = [set(columns) for columns, form in _ENDS.items() if says(form, heading)]
+    return named[0] if len(named) == 1 else set()
+
+
+def diagnostic_of(clause: str) -> set[str]:
+    """Return the diagnostic that a number's own clause names, of whatever it is one."""
+    found = [(form.search(clause), columns) for columns, form in CUES.items()
+             if columns in (("rhat",), ("ess_bulk", "ess_tail"))]  # fmt: skip
+    ends = [(match.end(), columns) for match, columns in found if match]
+    return set(max(ends)[1]) if ends else set()
 
 
 def chance_columns(text: str) -> set[str]:

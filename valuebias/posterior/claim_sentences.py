@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from valuebias._core.manuscripts import Passage
 
-__all__ = ["SPEAKS", "TOKEN", "VARIABLE", "Reader", "Said", "direction", "says"]
+__all__ = ["SPEAKS", "TOKEN", "VARIABLE", "Reader", "Said", "direction", "framed", "says"]
 
 VARIABLE = "variable"
 """What the terms of the formula are, among all names."""
@@ -22,6 +22,9 @@ SPEAKS = re.compile(
     re.IGNORECASE)  # fmt: skip
 _HEADED = re.compile(r"(\d{1,2}(?:\.\d)?)% (?:joint )?(?:interval|ci|cri)")
 _FRAMED = re.compile(r"\b(signed|positive|negative)\b")
+_OF_PROMPTS = re.compile(
+    r"(?<=under )(?:positive|negative)\b|\b(?:positive|negative)(?= (?:prompts?|framings?|ones?)\b)"
+)
 _DIRECTION = re.compile(
     r"\b(?:is|are|be|being|was|or) (positive|negative)\b|\b(positive|negative) or\b|(?:above"
     r"|greater than|>) (?:zero|0)(?![.\d])|(?:below|less than|<) (?:zero|0)(?![.\d])")  # fmt: skip
@@ -135,10 +138,11 @@ class Reader:
                     levels[variable] = set(named)
                     order |= {pair for pair in before.order if set(pair) <= named}
         text = passage.text.lower()
-        framed = {m[1] for m in _FRAMED.finditer(_DIRECTION.sub(" ", text))}
-        framings = frozenset(f for f in self.framings if f.split(",")[0] in framed)
+        framed_here = {m[1] for m in _FRAMED.finditer(_DIRECTION.sub(" ", text))}
+        framings = frozenset(f for f in self.framings if f.split(",")[0] in framed_here)
         if not framings:
-            framings = before.framings if goes_on else frozenset(self.framings[:1])
+            # A sentence that names none may go on about those before, or be of the headline's.
+            framings = frozenset(self.framings[:1]) | (before.framings if goes_on else frozenset())
         heading = heading.lower()
         level = next((m[1] for m in _HEADED.finditer(heading)), None)
         return Said(
@@ -154,6 +158,11 @@ class Reader:
             antecedent=before.text if goes_on and _IT.search(text) and not passage.header else "",
             subject="" if named_here or not goes_on else before.subject or before.text,
         )
+
+
+def framed(text: str) -> list[tuple[int, int, str]]:
+    """Find where a sentence names the framing of prompts, and not the sign of a number."""
+    return [(*match.span(), match[0]) for match in _OF_PROMPTS.finditer(text.lower())]
 
 
 @lru_cache(maxsize=1024)

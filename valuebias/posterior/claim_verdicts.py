@@ -18,10 +18,13 @@ from valuebias.posterior.claim_cues import (
     NOUNS,
     OUT_OF_REACH,
     chance_columns,
+    column_of,
+    diagnostic_of,
 )
 from valuebias.posterior.claim_own import OwnWords, no_claims
 from valuebias.posterior.claim_quantities import Quantity, names_of, quantities
-from valuebias.posterior.claim_sentences import SPEAKS, TOKEN, Reader, Said, says
+from valuebias.posterior.claim_sentences import SPEAKS, TOKEN, Reader, Said, framed, says
+from valuebias.posterior.claim_slots import owners
 from valuebias.posterior.posterior import Posterior
 from valuebias.posterior.wording import chance_bound
 
@@ -37,10 +40,25 @@ UNCLAIMED = {
 }  # fmt: skip
 _CHANCE_OF = re.compile(r"probab\w*(?:(?!\band\b|\bwith\b|interval)[^,;:(]){0,60}$")
 _LEVEL = re.compile(r"\s?(?:[a-z-]+\s){0,2}(?:interval|CIs?\b|CrIs?\b|HDIs?\b|ETIs?\b|joint)", re.I)
+_END_AT = re.compile(r"\|\s*(?:lower|upper|interval),?\s\(?$", re.I)
 _ESTIMATES = ("mean", "median")
 _ENDS = {"lower": ("lower", "lower_joint"), "upper": ("upper", "upper_joint")}
 _SIGNED = {*_ESTIMATES, "lower", "upper", "lower_joint", "upper_joint"}
 _DIFFER = re.compile(r"differ|\bgap")
+_LEANS = re.compile(r"\bleans?\b")
+_COMPARES = re.compile(
+    r"differ|\bgap|\bthan\b|\bmore\b|\bless\b|further|\bover\b|compared|against|−"
+)
+_TOWARDS = re.compile(r"\btowards?\b", re.I)
+_CHANCE_OF_ROPE = re.compile(
+    r"\bp\(\s?(?:in )?(?:the )?rope\s?\)|\bp_rope\b|probab[^.;]{0,80}\brope\b"
+)
+_CAPTION = re.compile(r":\s*$|\btable\b|^\W*tab\.")
+_CLAUSE = re.compile(r"[,;:]\s|\b(?:and|but)\b")
+_EVERY = re.compile(
+    r"\b(?:all|every|each|any|no|none|never|largest|max\w*|highest|were|are|values)\b"
+)
+_WORST = {"rhat": ("<", "≤"), "ess_bulk": (">", "≥"), "ess_tail": (">", "≥")}
 _WINDOW, _SHORT, _MOST_LEVELS, _MOST_KEPT = 60, 20, 6, 200
 _HALF, _CHANCY = 0.5 + 1e-6, 0.25
 _REMEMBERED = 6  # sentences
@@ -87,19 +105,34 @@ class Judge:
             for earlier in unread[:-1]:
                 before = self.reader.after(earlier, self.reader.read(earlier, before), before)
             unread = []
-            caption = f" {before.text}" if passage.header else ""
+            is_caption = passage.header and _CAPTION.search(before.text)
+            caption = f" {before.text}" if is_caption else ""
             said = replace(self.reader.read(passage, before), under=heading + caption)
             near, is_own = 0, None
+            slots = {} if passage.header else self._slots(passage, said)
             for number in passage.numbers:
                 if (level := self._level(passage, number)) is not None:
                     said = replace(said, prob=level)
-                row = self._row(passage, number, said, near)
+                row = self._row(passage, number, said, near, slots)
                 if row["verdict"] in (*FAULTS, NOT_FOUND):
                     is_own = self.own_words.hold(passage) if is_own is None else is_own
                     row |= UNCLAIMED if is_own else {}
                 near = near if row["verdict"] == NOT_CHECKED else number.end
                 yield row
             before = self.reader.after(passage, said, before)
+
+    def _slots(self, passage: Passage, said: Said) -> dict[str, dict[int, frozenset[str]]]:
+        """Tell by variable which names the numbers of a sentence are of, where it has several."""
+        mentions: dict[str, list[tuple[int, int, str]]] = {"framing": framed(passage.text)}
+        for start, end, name in said.spans:
+            for kind in self.kinds[name]:
+                what, _, rest = kind.partition(" ")
+                variable = rest.removeprefix("of ") if what == "level" else what
+                if what in ("level", "model", "base"):
+                    named = rest if what == "model" and rest else name
+                    mentions.setdefault(variable, []).append((start, end, named))
+        found = {variable: owners(passage, some) for variable, some in mentions.items()}
+        return {variable: slots for variable, slots in found.items() if slots}
 
     def _level(self, passage: Passage, number: WrittenNumber) -> float | None:
         """Return the probability of intervals, where a number is that."""
@@ -159,6 +192,9 @@ class Judge:
             return False
         if q.levels and mentioned and not {*q.levels} <= mentioned:
             two = self.n_levels.get(q.variable) == 2 and len(q.levels) == 2
+            # "The lean of Gemma" is no difference, though only one other family is there.
+            if two and says(_LEANS, said.text) and not says(_COMPARES, said.text):
+                return False
             if not two and q.variable != "overall":
                 return False
         over = said.of("category")
@@ -178,7 +214,12 @@ class Judge:
         return q.turned(times)
 
     def _row(
-        self, passage: Passage, number: WrittenNumber, said: Said, near: int
+        self,
+        passage: Passage,
+        number: WrittenNumber,
+        said: Said,
+        near: int,
+        slots: dict[str, dict[int, frozenset[str]]],
     ) -> dict[str, Any]:
         start, end = max(number.start - 45, 0), number.end + 35
         row: dict[str, Any] = {
@@ -195,9 +236,17 @@ class Judge:
         heading = passage.heading_of(number).lower()
         text = passage.text[max(near, number.start - _WINDOW) : number.start].lower()
         columns = {f"n {noun}"} if noun else self._columns(number, said, text, heading)
+        lead = passage.text[max(near, number.start - 2 * _WINDOW) : number.start].lower()
+        if number.text[0] != "±" and _CHANCE_OF_ROPE.search(lead):
+            columns = {"p_rope"}
         meant = self._named(said)
         if noun and owners:
             meant = [q for q in meant if q.names and q.names <= owners]
+        towards = self._towards(passage.text[near : number.start])
+        if towards:
+            meant = [q.turned(int(len(q.over) == 2 and q.over[1] == towards)) for q in meant]
+        own = [q for q in meant if _may_be(q, number, slots)]
+        meant = own if _values(own, columns) else meant
         values = _values(meant, columns, number.relation)
         if columns == {"prior"}:
             values = [v for v in values if v[0].removeprefix("prior of ").lower() in text] or values
@@ -206,9 +255,20 @@ class Judge:
             return row | {"verdict": NOT_FOUND, "remark": remark}
         after = passage.text[number.end : number.end + 20]
         free_of_sign = number.text[0] == "±" or (
-            not number.signed and bool(_MAGNITUDE.search(text) or _LESS.match(after))
+            not number.signed
+            and not towards
+            and bool(_MAGNITUDE.search(text) or _LESS.match(after))
         )
         return row | self._judged(passage, number, values, columns, free_of_sign, said)
+
+    def _towards(self, text: str) -> str:
+        """Return the category towards which something leans by a number."""
+        said = list(_TOWARDS.finditer(text))
+        if not said:
+            return ""
+        after = text[said[-1].end() :].lstrip().lower()
+        categories = [name for name, kinds in self.kinds.items() if "category" in kinds]
+        return next((name for name in categories if after.startswith(name.lower())), "")
 
     def _left_out(self, passage: Passage, number: WrittenNumber, said: Said, noun: str) -> str:
         if number.left_out and not (number.left_out == "year" and noun):
@@ -216,7 +276,9 @@ class Judge:
         if any(start < number.end and number.start < end for start, end, _ in said.spans):
             return "part of a name"
         of_interval = number.value == said.prob and "interval" in said.text
-        if number.percent and (of_interval or _LEVEL.match(passage.text, number.end)):
+        before = passage.text[max(number.start - _WINDOW, 0) : number.start]
+        names_level = _LEVEL.match(passage.text, number.end) or _END_AT.search(before)
+        if number.percent and (of_interval or names_level):
             return "the probability of an interval"
         if _LIMIT.search(passage.text[max(number.start - 20, 0) : number.end + 10].lower()):
             return "a limit"
@@ -259,6 +321,10 @@ class Judge:
 
     def _columns(self, number: WrittenNumber, said: Said, before: str, heading: str) -> set[str]:
         """Return the columns that a number can stand in, by the words around it."""
+        if own := column_of(heading):
+            return own
+        if diagnostic := diagnostic_of(_CLAUSE.split(before)[-1]):
+            return diagnostic
         cues = [columns for columns, form in CUES.items() if says(form, heading)]
         if not cues and number.percent:
             cues = [("p",)] if says(CUES["p",], said.text) or number.relation else []
@@ -302,6 +368,10 @@ class Judge:
         target = np.abs(known) if free_of_sign else known
         if number.relation:
             true = holds(target, number.relation, x)
+            # What is said of all has to hold of the worst.
+            of_all = says(_EVERY, said.text) and not said.names
+            if of_all and all(number.relation in _WORST.get(c, ()) for _, c, _ in values):
+                true &= bool(true.all())
             k = nearest(target, x, true if true.any() else None)
             described = _described(values[k])
             worth = bound_chance(target, number)
@@ -346,6 +416,25 @@ class Judge:
             return None
         away = np.abs(known - number.value) / number.unit
         return others[int(away.argmin())] if away.min() <= _HALF else None
+
+
+def _may_be(
+    q: Quantity, number: WrittenNumber, slots: dict[str, dict[int, frozenset[str]]]
+) -> bool:
+    """Whether a number can be of a quantity, where its sentence says which names it is of."""
+    for variable, by_start in slots.items():
+        own = by_start.get(number.start)
+        if own is None:
+            continue
+        named = frozenset().union(*by_start.values())
+        levels: tuple[str, ...] = ()
+        if q.variable == variable and len(q.levels) == 1:
+            levels = q.levels
+        levels = (q.framing.split(",")[0],) if variable == "framing" else levels
+        levels = tuple(q.names) if variable in ("model", "base") else levels
+        if named.intersection(levels) and own.isdisjoint(levels):
+            return False
+    return True
 
 
 def _of_row(meant: list[Quantity], said: Said) -> list[Quantity]:

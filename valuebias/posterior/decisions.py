@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import special
 
 from valuebias.analysis.design.expressions import compute
 from valuebias.analysis.design.grammar import check_expression
@@ -62,6 +63,29 @@ def check_decision(decision: object) -> None:
                 "probabilities lie between 0 and 1 (p_direction from 0.5); compare them with such "
                 f"numbers, {_EXAMPLE}."
             )
+    _check_decides(decision)
+
+
+def _check_decides(decision: str) -> None:
+    """Refuse a rule that every result meets, or none: such as that the upper end is the larger."""
+    results = _made_up_results()
+    met = np.ones(len(results), dtype=bool)
+    for part in _parts(decision):
+        left, relation, right = read_statement(part)
+        holds = _RELATIONS[relation](_gap(left, right, results), 0.0)
+        met &= holds
+        if holds.all() or not holds.any():
+            whose = "every result" if holds.all() else "no result"
+            raise ValueBiasError(
+                f"decision {shown(part)} of the preregistration is met by {whose} that there can "
+                "be, and decides nothing; expected a rule that results may meet or not, "
+                f"{_EXAMPLE}."
+            )
+    if not met.any():
+        raise ValueBiasError(
+            f"decision {shown(decision)} of the preregistration is met by no result, as its parts "
+            f"exclude one another; expected a rule that results may meet or not, {_EXAMPLE}."
+        )
 
 
 def judge_decision(decision: str, values: Mapping[str, float]) -> str:
@@ -95,6 +119,22 @@ def _gap(left: str, right: str, results: pd.DataFrame) -> NDArray[np.float64]:
         computed.append(values[:, 0])
     with np.errstate(all="ignore"):
         return np.asarray(computed[0] - computed[1], dtype=np.float64)
+
+
+def _made_up_results() -> pd.DataFrame:
+    """Draw results of all sizes, with all probabilities."""
+    rng, n = np.random.default_rng(1), 50_000
+    half = 10 ** rng.uniform(-6, 6, n)
+    place = half * rng.standard_t(1, n)
+    # One in ten quite 0 or 1, as shares of draws may be.
+    positive, rope = special.expit(
+        rng.normal(0, 4, (2, n)) * np.where(rng.random((2, n)) < 0.1, 999, 1)
+    )
+    return pd.DataFrame(
+        {"mean": place + half * rng.uniform(-0.5, 0.5, n), "median": place, "lower": place - half,
+         "upper": place + half, "p_positive": positive, "p_rope": rope,
+         "p_direction": np.maximum(positive, 1 - positive)}
+    )  # fmt: skip
 
 
 def _possible_results() -> pd.DataFrame:

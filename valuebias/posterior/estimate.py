@@ -12,8 +12,9 @@ import xarray as xr
 from valuebias._core.progress import progress_bar
 from valuebias._core.provenance import record
 from valuebias.analysis.ablation.notes import plain_fit_notes
+from valuebias.analysis.auditing.alike_prompts import check_prompts, solvable
 from valuebias.analysis.auditing.confounding import word_numbers
-from valuebias.analysis.auditing.data_notes import data_notes
+from valuebias.analysis.auditing.data_notes import data_notes, spelling_notes
 from valuebias.analysis.auditing.misfit import estimate_sd, make_structure, structure_notes
 from valuebias.analysis.auditing.reading import reading_notes
 from valuebias.analysis.auditing.ties import tie_notes
@@ -33,6 +34,7 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.posterior.posterior import Posterior
 from valuebias.posterior.questions import largest_difference
 from valuebias.schema import model_table, validate
+from valuebias.schema.uncovered import uncovered
 
 __all__ = ["estimate", "refit"]
 
@@ -60,6 +62,9 @@ def estimate(
     """
     options, numbers = dict(options), dict(numbers)
     data = in_lexicon(validate(dataset).compute())
+    said = uncovered(dataset)
+    if said:
+        warnings.warn(said, ValueBiasWarning, stacklevel=3)
     if options["formula"] is None:
         several = len(np.unique(data["family"].to_numpy())) > 1
         options = options | {"formula": "~ family" if several else "~ 1"}
@@ -67,6 +72,7 @@ def estimate(
     options["heavy_tails"] = list(tails) or None
     problem = make_problem(data, Model(**options), as_prior(prior))
     crossing, plain = problem.crossing, problem.noise.plain
+    check_prompts(data, crossing)
     if not plain and numbers["sampler"] == "pymc":
         raise ValueBiasError(
             "sampler='pymc' samples normal effects, and normal residuals of one SD; with "
@@ -74,11 +80,12 @@ def estimate(
         )
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
     notes = data_notes(crossing) + reading_notes(model_table(data))
+    notes += spelling_notes(model_table(data), options["base"])
     notes += plain_fit_notes(crossing.design) + tie_notes(data, str(options["outcome"]))
     if numbers["tune"] is None:
         whole = crossing.complete and plain
         numbers["tune"] = _TUNE[numbers["sampler"]] if whole else _TUNE_INCOMPLETE
-    with progress_bar("sampling", shown=progress) as advance:
+    with solvable(), progress_bar("sampling", shown=progress) as advance:
         groups = sample(problem, Settings(**numbers), advance)
     settings = {
         "spec": "hierarchical",
@@ -92,8 +99,9 @@ def estimate(
         "notes": [],
     }
     posterior = Posterior(data, settings, problem.prior, groups, record(), problem)
-    settings["focus"] = focus or largest_difference(posterior)
-    notes += _misfits(posterior)
+    with solvable():
+        settings["focus"] = focus or largest_difference(posterior)
+        notes += _misfits(posterior)
     settings["notes"] = as_records(notes)
     for note in notes:
         warnings.warn(note.text, ValueBiasWarning, stacklevel=3)

@@ -16,6 +16,7 @@ from valuebias._core.text import visible_lines
 from valuebias.analysis.design.expressions import compute
 from valuebias.analysis.design.grammar import check_expression
 from valuebias.analysis.estimands.estimand import COLUMNS, HYPOTHESIS, summarise_contrasts
+from valuebias.analysis.estimands.plain_names import ascii_name, plain_name
 from valuebias.errors import ValueBiasError, did_you_mean, shown
 from valuebias.posterior.wording import shown as shown_table
 
@@ -197,9 +198,10 @@ class Estimates:
         text : str
             Arithmetic of their names with ``+ - * / **`` and the functions of a formula, alone or
             on both sides of ``<``, ``>`` or ``=``. Names with anything but letters, digits and
-            underscores stand between backticks; one with a backtick in it cannot be written. Where
-            estimates of one name are at several values, the name ends in what ``at`` says, as in
-            "Gemma − Llama, stage = instruct".
+            underscores stand between backticks; one with a backtick in it cannot be written. A
+            difference may have an ordinary hyphen, as in "Gemma - Llama", where programs read
+            names. Where estimates of one name are at several values, the name ends in what ``at``
+            says, as in "Gemma − Llama, stage = instruct".
         framing : str, optional
             The framing of the estimates; that of the first if not given.
         prob : float, default 0.9
@@ -231,7 +233,7 @@ class Estimates:
         named, framing, category = self._named(framing)
         columns = {name: values.ravel() for name, values in named.items()}
         columns |= {name: np.asarray(values).ravel() for name, values in (more or {}).items()}
-        table = pd.DataFrame(columns)
+        table = pd.DataFrame(columns | _plain_names(columns))
         values = _compute(left, table) - (_compute(right, table) if right else 0.0)
         if not np.isfinite(values).all():
             raise ValueBiasError(
@@ -309,6 +311,15 @@ def read_statement(text: object) -> tuple[str, str, str]:
     if not left or not right:
         raise ValueBiasError(f"{shown(text)} lacks one side of {relations[0].group()!r}.")
     return left, relations[0].group(), right
+
+
+def _plain_names(columns: Mapping[str, Array]) -> dict[str, Array]:
+    """Give draws by the names that programs read, where each is of one estimate."""
+    plain: dict[str, list[str]] = {}
+    for name in columns:
+        for other in {plain_name(name), ascii_name(name)} - {*columns}:
+            plain.setdefault(other, []).append(name)
+    return {other: columns[names[0]] for other, names in plain.items() if len(names) == 1}
 
 
 def _compute(side: str, table: pd.DataFrame) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from valuebias._core.numbers import signed
 from valuebias.analysis.estimands.cells import n_models, outside
 from valuebias.analysis.estimands.estimand import DIFFERENCE
 from valuebias.analysis.estimands.weights import TURNED
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALL",
     "LEAST_DOUBT",
+    "MOST_CELLS",
     "NOT_CONVERGED",
     "OPEN",
     "POWER",
@@ -34,6 +37,7 @@ __all__ = [
     "crossed_cells",
     "detectable",
     "make_headline",
+    "prior_alone",
     "prior_flips",
     "scale_name",
     "verdict_of",
@@ -51,7 +55,10 @@ _VERDICTS = {
     SUGGESTED: "suggest the direction but do not settle it",
     OPEN: "do not settle the direction",
 }
-_MOST_CELLS = 6
+# Notes by which intervals are as wide as the prior makes them.
+_PRIOR_ALONE = ("no replication", "one base a family", "unscored category")
+_UNKNOWN = re.compile("spread of .*s unknown$")
+MOST_CELLS = 6
 _MOST_NOTES = 2
 _MOST_FLIPS = 2
 LEAST_MOVE = 0.01
@@ -175,7 +182,7 @@ def _answer(
 ) -> str:
     units = describe(fit.settings["outcome"]).unit
     over = f"{row['over']} over {row['against'] or 'the other categories'}"
-    estimate = f"{_signed(row['mean'])} {units} ({_interval(row)})"
+    estimate = f"{signed(row['mean'])} {units} ({_interval(row)})"
     # The side with most draws, which may not be that of the mean.
     direction = "positive" if row["median"] > 0 else "negative"
     probability = percent(row["p_direction"], draws).replace("> ", "above ")
@@ -185,7 +192,7 @@ def _answer(
         f"{_VERDICTS[verdict_of(sure)]}."
     )
     group, a, b = _compared(row)
-    if verdict_of(sure) == OPEN and group:
+    if verdict_of(sure) == OPEN and group and not prior_alone(fit, row):
         least = detectable(row["sd"]) if pairs is None else pairs.detectable()
         chance += (
             f" A difference of about {least:.2f} {units} would have been found "
@@ -243,11 +250,7 @@ def _beyond(fit: Posterior, row: pd.Series, crossed: pd.DataFrame | None) -> str
 
 
 def _interval(row: pd.Series) -> str:
-    return f"90% interval {_signed(row['lower'])} to {_signed(row['upper'])}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+    return f"90% interval {signed(row['lower'])} to {signed(row['upper'])}"
 
 
 def crossed_cells(fit: Posterior, row: pd.Series) -> tuple[Estimates, list[str]] | None:
@@ -294,13 +297,13 @@ def _cells(fit: Posterior, row: pd.Series, crossed: pd.DataFrame, units: str) ->
     """Give the difference in each of the crossed cells."""
     cells, draws = [cell for _, cell in crossed.iterrows()], float(crossed.attrs["draws"])
     said = [
-        f"{_signed(cell['mean'])} {units} ({_interval(cell)}; "
+        f"{signed(cell['mean'])} {units} ({_interval(cell)}; "
         f"{'positive' if cell['median'] > 0 else 'negative'} with "
         f"{percent(cell['p_direction'], draws).replace('> ', 'above ')}) with {cell['at']}"
-        for cell in cells[:_MOST_CELLS]
+        for cell in cells[:MOST_CELLS]
     ]
-    if len(cells) > _MOST_CELLS:
-        said.append(f"and {len(cells) - _MOST_CELLS} more, see fit.comparisons and the report")
+    if len(cells) > MOST_CELLS:
+        said.append(f"and {len(cells) - MOST_CELLS} more, see fit.comparisons and the report")
     known = [cell for cell in cells if verdict_of(cell["p_direction"]) != OPEN]
     turns = (
         " Its sign is not the same in all." if len({c["median"] > 0 for c in known}) == 2 else ""
@@ -328,7 +331,7 @@ def _others(fit: Posterior, pairs: Pairs, units: str, draws: float) -> str:
     furthest, least = ranks.loc[row["first"], "rank_1"], ranks.loc[row["second"], f"rank_{n}"]
     return (
         f" It is the largest of the {len(table)} differences between {n} levels of {variable} "
-        f"(90% interval jointly with the others {_signed(ends[0])} to {_signed(ends[1])} {units}), "
+        f"(90% interval jointly with the others {signed(ends[0])} to {signed(ends[1])} {units}), "
         f"of which {clear} have joint intervals without zero. {row['first']} leans furthest with a "
         f"probability of {percent(furthest, draws)}, {row['second']} least with "
         f"{percent(least, draws)}."
@@ -342,12 +345,25 @@ def _compared(row: pd.Series) -> tuple[str, str, str]:
     return row["variable"], row["first"], row["second"]
 
 
+def prior_alone(fit: Posterior, row: pd.Series) -> bool:
+    """Whether the prior alone says how wide the headline's interval is.
+
+    What would have been found is then a statement about the prior, not about the data.
+    """
+    said = any(note.code in _PRIOR_ALONE or _UNKNOWN.match(note.code) for note in fit.notes)
+    return said or _one_of_each(fit, *_compared(row))
+
+
+def _one_of_each(fit: Posterior, group: str, a: str, b: str) -> bool:
+    if group not in fit.data.coords:
+        return False
+    levels = fit.data[group].to_numpy().astype(str).tolist()
+    return bool(levels.count(a) == 1 and levels.count(b) == 1)
+
+
 def _caveat(fit: Posterior, group: str, a: str, b: str) -> str:
     """Warn where a claim about groups rests on one model of each."""
-    if group not in fit.data.coords:
-        return ""
-    levels = fit.data[group].to_numpy().astype(str).tolist()
-    if levels.count(a) != 1 or levels.count(b) != 1:
+    if not _one_of_each(fit, group, a, b):
         return ""
     return (
         f" But there is one model of each: two models cannot carry a claim about a {group}, and "

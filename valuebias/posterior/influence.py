@@ -16,7 +16,6 @@ from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.design.units import Unit, base_units, model_units
 from valuebias.analysis.estimands.held_out import axis_means, combination_given_all
 from valuebias.analysis.estimands.mixtures import Mixture
-from valuebias.analysis.estimands.precision import precision_at
 from valuebias.analysis.estimands.rows import Combination, headline_combination
 from valuebias.analysis.replication import posterior_of
 from valuebias.posterior.headline import LEAST_MOVE, verdict_of
@@ -88,12 +87,23 @@ def _without(fit: Posterior, combination: Combination, unit: Unit, prob: float) 
     keep = np.setdiff1d(np.arange(crossing.shape[0]), unit.models)
     if not _estimable(crossing.design.matrix[keep], combination.row):
         return dict.fromkeys(_NUMBERS, np.nan) | {"remark": f"not estimable: {_loss(fit, keep)}"}
-    if crossing.complete:
+    try:
+        return _numbers(_mixture(fit, combination, unit), prob)
+    except np.linalg.LinAlgError:
+        # Of the rest some variance is zero to the computer's precision.
+        why = "not estimable: the other models' scores hardly depend on the prompt"
+        return dict.fromkeys(_NUMBERS, np.nan) | {"remark": why}
+
+
+def _mixture(fit: Posterior, combination: Combination, unit: Unit) -> Mixture:
+    if fit.problem.crossing.complete:
         reduced = without_models(fit.problem, np.array(unit.models, dtype=np.intp))
         rng = np.random.default_rng([int(fit.settings["seed"]), 15, *unit.models])
-        mixture = posterior_of(reduced, combination, reduced.crossing.y, rng, draws=_DRAWS)
-    else:
-        mixture = _headline(fit.without(unit), combination)
+        return posterior_of(reduced, combination, reduced.crossing.y, rng, draws=_DRAWS)
+    return _headline(fit.without(unit), combination)
+
+
+def _numbers(mixture: Mixture, prob: float) -> dict[str, Any]:
     tail = (1 - prob) / 2
     negative = mixture.below(0.0)
     return {
@@ -128,10 +138,9 @@ def _headline(left: LeftOutFit, combination: Combination) -> Mixture:
     crossing, scales = problem.crossing, problem.coefficient_scales
     means, variances = [], []
     for cube, v in left.cubes:
-        precision = precision_at(crossing, problem.components, scales, v)
-        means_on_axes = axis_means(crossing, make_tables(crossing, cube))
+        axes = axis_means(crossing, make_tables(crossing, cube))
         mean, variance = combination_given_all(
-            crossing, precision, means_on_axes, scales, combination
+            crossing, problem.components, v, axes, scales, combination
         )
         means.append(mean)
         variances.append(variance)

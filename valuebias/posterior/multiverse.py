@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import xarray as xr
 
 from valuebias._core.notebooks import as_html
+from valuebias._core.numbers import signed
 from valuebias._core.progress import progress_bar
 from valuebias._core.text import visible_lines
 from valuebias.analysis.design.priors import Prior
@@ -41,6 +43,9 @@ from valuebias.posterior.multiverse_folder import (
 )
 from valuebias.posterior.wording import percent
 from valuebias.schema import validate
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["CHOICES", "Multiverse", "multiverse"]
 
@@ -87,7 +92,7 @@ class Multiverse:
         estimated = self._counted()
         share, sure = self.agreement()
         side = "positive" if head["positive"] > 0.5 else "negative"
-        mean = f"{head['mean']:+.2f}".replace("-", "−")
+        mean = signed(head["mean"])
         odds = estimated["positive"].mean()
         odds = odds if side == "positive" else 1 - odds
         return visible_lines(
@@ -163,6 +168,7 @@ def multiverse(
     out: str | os.PathLike[str] | None = None,
     part: tuple[int, int] | None = None,
     workers: int | None = None,
+    client: Client | None = None,
     seed: int | None = None,
     progress: bool = True,
 ) -> Multiverse:
@@ -204,6 +210,9 @@ def multiverse(
     workers : int, optional
         Fits at a time, whose chains run in threads of their own; as many as there are cores if
         not given.
+    client : distributed.Client, optional
+        A client of a Dask cluster, whose workers fit instead, with the same results; this process
+        alone writes into `out`. Needs ``pip install "valuebias[cluster]"``.
     seed : int, optional
         Of the halves and of all fits; drawn at random if not given, or read from `out`.
     progress : bool, default True
@@ -248,6 +257,10 @@ def multiverse(
         raise ValueBiasError(
             f"workers must be a whole number of 1 or more, found {shown(workers)}."
         )
+    if client is not None:
+        from valuebias.scoring.cluster_client import check_client
+
+        check_client(client, None)
     if part is not None:
         _check_part(part, folder)
     if contrast is not None:
@@ -302,7 +315,13 @@ def multiverse(
         wanted = [i for i in wanted if i % part[1] == part[0] - 1]
     if wanted:
         check_writable(folder)
-    _run(task, specs, wanted, done, folder, workers or os.cpu_count() or 1, progress)
+    if client is None:
+        results = _by_threads(workers or os.cpu_count() or 1, task, specs, wanted)
+    else:
+        from valuebias.posterior.multiverse_cluster import estimated
+
+        results = estimated(client, task, specs, wanted)
+    _run(task, specs, results, len(wanted), done, folder, progress)
     table = pd.DataFrame([done[i] | {"first": i == 0} for i in sorted(done)])
     # With the same seed the same model of the same scores has the very same draws.
     same = table.duplicated([*NUMBERS]) & (table["error"] == "")
@@ -313,25 +332,29 @@ def multiverse(
 
 
 def _run(
-    task: Task, specs: list[dict[str, str]], wanted: list[int], done: dict[int, dict[str, Any]],
-    folder: Path | None, workers: int, progress: bool,
+    task: Task, specs: list[dict[str, str]], results: Generator[tuple[int, dict[str, Any]]],
+    n: int, done: dict[int, dict[str, Any]], folder: Path | None, progress: bool,
 ) -> None:  # fmt: skip
-    """Estimate the specifications that are not done yet, and store each as it is."""
-    with (
-        progress_bar("specifications", shown=progress) as advance,
-        warnings.catch_warnings(),
-        ThreadPoolExecutor(workers) as pool,
-    ):
+    """Store the results of specifications that were not done yet, each as it comes."""
+    with progress_bar("specifications", shown=progress) as advance, closing(results):
+        for count, (i, row) in enumerate(results, start=1):
+            done[i] = row
+            keep(folder, specs[i], row, task.marks(specs[i]))
+            if advance is not None:
+                advance(count, n)
+
+
+def _by_threads(
+    workers: int, task: Task, specs: Sequence[dict[str, str]], wanted: Sequence[int]
+) -> Generator[tuple[int, dict[str, Any]]]:
+    """Estimate in threads of this process."""
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         # Outside of the threads, which share what is ignored.
         warnings.simplefilter("ignore", ValueBiasWarning)
         futures = {pool.submit(task.estimate, specs[i]): i for i in wanted}
         try:
-            for count, future in enumerate(as_completed(futures)):
-                i = futures[future]
-                done[i] = future.result()
-                keep(folder, specs[i], done[i], task.marks(specs[i]))
-                if advance is not None:
-                    advance(count + 1, len(wanted))
+            for future in as_completed(futures):
+                yield futures[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -13,7 +13,6 @@ from valuebias.analysis.design.strata import make_tables
 from valuebias.analysis.design.units import Unit
 from valuebias.analysis.estimands.estimand import LEAN, MODEL
 from valuebias.analysis.estimands.held_out import axis_means, combination_given_all
-from valuebias.analysis.estimands.precision import precision_at
 from valuebias.analysis.estimands.rows import Combination
 from valuebias.analysis.estimands.smoother import Fields
 from valuebias.analysis.estimands.unseen import NewModel, Unseen, observed_leans
@@ -139,9 +138,10 @@ def _expected(left: LeftOutFit, combination: Combination, rng: np.random.Generat
     """Draw the mean lean of a kind, given the other models' scores."""
     problem = left.problem
     crossing, scales = problem.crossing, problem.coefficient_scales
-    precision = precision_at(crossing, problem.components, scales, left.v)
     axes = axis_means(crossing, make_tables(crossing, crossing.y))
-    mean, variance = combination_given_all(crossing, precision, axes, scales, combination)
+    mean, variance = combination_given_all(
+        crossing, problem.components, left.v, axes, scales, combination
+    )
     return np.asarray(mean + np.sqrt(variance) * rng.standard_normal(len(mean)))
 
 

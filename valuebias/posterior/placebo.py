@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from valuebias._core.notebooks import as_html
 from valuebias._core.text import visible_lines
+from valuebias.analysis.design.crossing import as_design
 from valuebias.analysis.estimands.estimand import DIFFERENCE, SLOPE
 from valuebias.analysis.estimands.rows import headline_combination
 from valuebias.errors import ValueBiasError, did_you_mean, few, shown
@@ -27,7 +28,7 @@ Array = NDArray[np.float64]
 _AT_A_TIME = 500
 _FEW_SPLITS = 1_000
 """Fewer splits than these are said: p can be no less than one in so many."""
-_TOLERANCE = 1e-9
+_TOLERANCE, _RANK = 1e-9, 1e-10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -154,9 +155,7 @@ def placebo(fit: Posterior, match: str | Sequence[str], bins: int, n: int, seed:
     combination = headline_combination(crossing, fit.contrast, fit.focus)
     row = fit.contrasts().iloc[0]
     weights = next(iter(fit.categories.values()))
-    share = np.abs(crossing.loadings) if crossing.weighted else crossing.membership
-    held = crossing.loadings if crossing.weighted else crossing.membership
-    on_words = held @ (weights / share.sum(axis=0))
+    on_words = _on_words(crossing.loadings, weights)
     gaps = _word_gaps(fit, combination.row, combination.framing)
     difference = float(on_words @ gaps)
     strata = _strata(fit, match, bins)
@@ -179,6 +178,16 @@ def placebo(fit: Posterior, match: str | Sequence[str], bins: int, n: int, seed:
     named = (str(row[part]) for part in ("name", "form", "category", "at"))
     name, form, category, at = named
     return Placebo(difference, random, p, match, name, form, category, at, n_splits)
+
+
+def _on_words(loadings: Array, weights: Array) -> Array:
+    """Give what each word counts in a contrast of categories, as the fit's least squares have it.
+
+    ``loadings`` is (word, category), ``weights`` (category,). Of words in one category each these
+    are means; a word in two lies midway between them, and tells nothing of their difference.
+    """
+    design = as_design(loadings)
+    return np.asarray(np.linalg.pinv(design - design.mean(axis=0), rcond=_RANK).T @ weights)
 
 
 def _as_far(random: Array, difference: float) -> int:

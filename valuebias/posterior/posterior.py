@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from valuebias._core.notebooks import as_html
 from valuebias._core.text import visible_lines
+from valuebias.analysis.auditing.alike_prompts import solvable
 from valuebias.analysis.design.priors import Prior, prior_table
 from valuebias.analysis.estimands.diagnostics import (
     Diagnostics,
@@ -193,6 +194,9 @@ class Posterior(Questions):
         contrast: Contrast | None = None,
     ) -> Headline:
         """Give the answer in a sentence or two, with its uncertainty.
+
+        Under the priors of the fit: where others would give another verdict, the answer of a
+        report says so too, see :meth:`prior_sensitivity`.
 
         Parameters
         ----------
@@ -624,10 +628,11 @@ class Posterior(Questions):
         if draws is not None:
             _check_draws(draws)
         self.require_gaussian("loo()")
-        if by != "score":
-            return leave_out(self, by, draws=draws or 1000, progress=progress)
-        chosen, scales = self.spaced(draws or 100), self.problem.coefficient_scales
-        return loo([self.smoother(i, scales) for i in chosen], self.completed_cubes(chosen))
+        with solvable():
+            if by != "score":
+                return leave_out(self, by, draws=draws or 1000, progress=progress)
+            chosen, scales = self.spaced(draws or 100), self.problem.coefficient_scales
+            return loo([self.smoother(i, scales) for i in chosen], self.completed_cubes(chosen))
 
     def placebo(
         self,

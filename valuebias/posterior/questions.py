@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -50,9 +51,10 @@ from valuebias.analysis.estimands.weights import (
     store_contrast,
 )
 from valuebias.analysis.outcome import describe
-from valuebias.errors import ValueBiasError, did_you_mean, few, shown
+from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, few, shown
 from valuebias.posterior.draws import Draws
 from valuebias.posterior.estimates import Estimates
+from valuebias.schema.spelling import look_alike, spelled_twice
 
 __all__ = ["Questions", "largest_difference"]
 
@@ -398,8 +400,13 @@ class Questions(Draws):
         Raises
         ------
         ValueBiasError
-            If a coordinate is missing or not finite, a level was not seen, or a base is one of
-            another family.
+            If a coordinate is missing or not finite, a level was not seen, a base is one of
+            another family, or its name differs from another's in capitals or spaces only.
+
+        Warns
+        -----
+        ValueBiasWarning
+            If names of bases look alike.
 
         Examples
         --------
@@ -419,6 +426,7 @@ class Questions(Draws):
                 f"the numbers of {few(map(str, lost))} are missing, or such that the formula "
                 f"{self.settings['formula']!r} is not finite there; give others."
             )
+        self._check_bases(table)
         rng, components = self.rng("predictions"), self.problem.components
         names = [*components.model_level(), *components.model_level("word")]
         of_model = tuple(name for name in names if not name.startswith("base_"))
@@ -554,6 +562,35 @@ class Questions(Draws):
         if first == second:
             raise ValueBiasError(f"pair compares {shown(first)} with itself; name two of {name!r}.")
         return [(first, second)]
+
+    def _check_bases(self, models: pd.DataFrame) -> None:
+        """Refuse names of bases that are the fit's but for capitals or spaces, warn of others."""
+        name = str(self.settings["base"] or "base")
+        at_hand = [str(base) for base in self.data[name].to_numpy()] if name in self.data else []
+        given = [self._base_of(models, k) for k in range(len(models))]
+        # Those of the fit come first, so that theirs is the spelling to take.
+        names = [*at_hand, *given]
+        alike = {
+            other: group[0] for group in spelled_twice(names) for other in group[1:]
+            if other in given
+        }  # fmt: skip
+        if alike:
+            other, first = next(iter(alike.items()))
+            raise ValueBiasError(
+                f"The bases {first!r} and {other!r} differ in capitals or spaces only, and would "
+                f"be taken for two. Write them alike: models = models.replace({{{name!r}: "
+                f"{alike!r}}})."
+            )
+        unsure = [group for group in look_alike(names) if {*group} & {*given}]
+        if unsure:
+            listed = few((" and ".join(map(repr, group)) for group in unsure), quote=False)
+            alike = {other: group[0] for group in unsure for other in group[1:]}
+            warnings.warn(
+                f"the bases {listed} look alike and are taken as different ones. If they are one: "
+                f"models = models.replace({{{name!r}: {alike!r}}}).",
+                ValueBiasWarning,
+                stacklevel=3,
+            )
 
     def _base_of(self, models: pd.DataFrame, k: int) -> str:
         """Return what a row says of its base; empty where it says nothing."""

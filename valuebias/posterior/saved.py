@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from valuebias._core.atomic import atomic_path, restore
+from valuebias._core.clusters import by_ourselves
 from valuebias._core.folder_names import check_plain
 from valuebias._core.foreign import reading
 from valuebias._core.opening.formats import check_format
@@ -59,7 +60,8 @@ def write_groups(
     if target.suffix == ".nc":
         # Into memory first: if the disk is full, the HDF5 library ends the whole process.
         content = io.BytesIO()
-        tree.to_netcdf(content, engine="h5netcdf", encoding=_compression(tree))
+        with by_ourselves():
+            tree.to_netcdf(content, engine="h5netcdf", encoding=_compression(tree))
         with atomic_path(target) as part, part.open("wb") as file:
             file.writelines(file_bytes(content.getbuffer()))
         return target

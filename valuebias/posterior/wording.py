@@ -6,11 +6,12 @@ Tables of numbers stay numbers; this module is for display.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
 
+from valuebias._core.numbers import signed
 from valuebias.analysis.estimands.weights import TURNED
 from valuebias.schema.contract import NEUTRAL
 
@@ -137,8 +138,10 @@ def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     '> 0.9995'
     """
     sizes = effective_draws(table, float(table.attrs.get("draws", 1000)))
-    forms = dict.fromkeys(("mean", "median", "lower", "upper"), f"{{:+.{digits}f}}")
-    forms |= {"rhat": "{:.3f}", "ess_bulk": "{:,.0f}", "ess_tail": "{:,.0f}"}
+    forms: dict[str, Callable[[float], str]] = dict.fromkeys(
+        ("mean", "median", "lower", "upper"), lambda x: signed(x, digits).replace("−", "-")
+    )
+    forms |= {"rhat": "{:.3f}".format, **dict.fromkeys(("ess_bulk", "ess_tail"), "{:,.0f}".format)}
     texts = {}
     for name in table.columns:
         values = table[name]
@@ -146,8 +149,9 @@ def shown(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
             texts[name] = [chance(p, n) for p, n in zip(values, sizes, strict=True)]
         elif pd.api.types.is_float_dtype(values):
             whole = bool((values.dropna() % 1 == 0).all())
-            form = forms.get(str(name), "{:,.0f}" if whole else f"{{:.{digits}f}}")
-            texts[name] = ["–" if np.isnan(x) else form.format(x) for x in values]
+            plain = ("{:,.0f}" if whole else f"{{:.{digits}f}}").format
+            form = forms.get(str(name), plain)
+            texts[name] = ["–" if np.isnan(x) else form(x) for x in values]
         else:
             texts[name] = [str(x) for x in values]
     return pd.DataFrame(texts, index=table.index, dtype=object)

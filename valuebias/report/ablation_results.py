@@ -140,7 +140,7 @@ def slope_section(inputs: AblationReportInputs) -> Section:
     )
     caption = (
         "The average change of the gap for every doubling of the pairs. P(shrinks): probability "
-        "that it goes against the gap at the smallest number."
+        "that the gap is smaller in size at the largest number than at the smallest."
     )
     return Section("slope", title, tables=(
         Table("slope", caption, table, columns, with_interval(_with_support(table), digits)),
@@ -169,7 +169,10 @@ def share_section(inputs: AblationReportInputs) -> Section:
         Column("p_less", "P(less than all)", percent),
         Column("why_not", "remark"),
     )
-    caption = "The gap at the largest number of pairs over that at the smallest; medians."
+    caption = (
+        "The gap at the largest number of pairs over that at the smallest; medians. P(less than "
+        "all): probability that it is the smaller in size of the two, the P(shrinks) above."
+    )
     return Section(
         "share", title, tables=(Table("share_remaining", caption, table, columns, rows),)
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from valuebias.analysis.classical.classical import AVERAGES
 from valuebias.analysis.outcome import describe
 from valuebias.plots import influence, ppc, sensitivity, specs, trace
 from valuebias.posterior.headline import ALL, prior_flips, scale_name
@@ -127,7 +129,8 @@ def _paper_tables(inputs: ReportInputs) -> tuple[Table, ...]:
         return ()
     medians = Table(
         "paper_medians",
-        "The paper's average median ranks by framing, category and family; 1 = highest reward.",
+        "The paper's average median ranks by framing, category and family; 1 = highest reward. "
+        f"{AVERAGES}",
         paper.table,
         (
             Column("framing", "framing"),
@@ -349,10 +352,33 @@ def sensitivity_section(inputs: ReportInputs) -> Section:
         "them together, then those that move it most by themselves. The table has all.",
         f"The headline under other prior scales, with {PROB:.0%} intervals.",
     )
-    caption = f"The headline{_at(inputs)} under other prior scales, those that move it most first."
+    caption = (
+        f"The headline{_at(inputs)} under other prior scales, those that move it most first. "
+        f"{_meanings(inputs.fit, order)}"
+    )
     rows = displayed(inputs, table, "p_direction").assign(_scale=list(map(scale_name, table.index)))
     shown = Table("prior_sensitivity", caption, table.reset_index(), columns, rows)
     return Section("sensitivity", "Prior sensitivity", (text,), tables=(shown,), picture=picture)
+
+
+# What the scales of the fixed effects' priors are of; the other scales are those of SDs.
+_FIXED = {
+    "effect": "what the formula adds, such as the difference between families",
+    "mean": "what all models share in each category and framing",
+    "spread": "how unequally the models of different families may vary",
+}
+
+
+def _meanings(fit: Posterior, scales: Sequence[str]) -> str:
+    """Say what the scales are of on which leans rest, in the order of the table."""
+    meaning = fit.priors()["meaning"]
+    known = {str(name)[3:-1]: str(text) for name, text in meaning.items()} | _FIXED  # of "sd[…]"
+    said = [f"{name}, {known[name]}" for name in scales
+            if name in _FIXED or name.endswith("_category")]  # fmt: skip
+    return (
+        "A prior scale says how large something may be before the data speak: "
+        f"{'; '.join(said)}. The table of priors, under Methods, has them all."
+    )
 
 
 def _at(inputs: ReportInputs) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from valuebias._core.numbers import signed as with_sign
 from valuebias._core.provenance import versions
 
 if TYPE_CHECKING:
@@ -116,13 +117,13 @@ def sentence(text: object) -> str:
 
 
 def number(digits: int, *, signed: bool = False) -> Callable[[float], str]:
-    """Make a function that writes numbers with fixed decimals and a true minus sign.
+    """Make a function that writes numbers with fixed decimals and a true minus; zero has no sign.
 
     Examples
     --------
-    >>> number(2, signed=True)(0.126)
-    '+0.13'
+    >>> number(2, signed=True)(0.126), number(2, signed=True)(-0.001), number(2)(-0.001)
+    ('+0.13', '0.00', '0.00')
     """
-    # Unsigned, what rounds to zero has no sign; of a difference even then the direction is told.
-    sign = "+" if signed else "z"
-    return lambda value: format(value, f"{sign},.{digits}f").replace("-", "−")
+    if signed:
+        return lambda value: with_sign(value, digits, grouped=True)
+    return lambda value: format(value, f"z,.{digits}f").replace("-", "−")

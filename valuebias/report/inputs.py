@@ -15,7 +15,7 @@ from valuebias.analysis.headline import Headline
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError
 from valuebias.posterior.compare import Comparison, compare
-from valuebias.posterior.headline import LEAST_DOUBT, make_headline
+from valuebias.posterior.headline import LEAST_DOUBT, make_headline, prior_alone
 from valuebias.posterior.influence import left_out_units
 from valuebias.posterior.planning import bases_needed, told_apart
 from valuebias.posterior.wording import rope_in_words
@@ -198,7 +198,7 @@ def _bases_needed(fit: Posterior, row: pd.Series[Any]) -> tuple[int | None, ...]
     # The largest of several is judged with the others: two families alone say nothing of that.
     asked = row["form"] == DIFFERENCE and row["variable"] == "family" and not row["at"]
     asked &= not fit.focus.largest
-    plain = told_apart(fit) and fit.problem.noise.plain
+    plain = told_apart(fit) and fit.problem.noise.plain and not prior_alone(fit, row)
     if not asked or others or not plain or row["p_direction"] >= LEAST_DOUBT:
         return ()
     return (bases_needed(fit, float(row["mean"])),)

@@ -10,7 +10,7 @@ from valuebias.analysis.estimands.estimand import DIFFERENCE
 from valuebias.analysis.estimands.weights import TURNED
 from valuebias.analysis.outcome import describe
 from valuebias.plots import families, forest, words
-from valuebias.posterior.headline import POWER, detectable
+from valuebias.posterior.headline import MOST_CELLS, POWER, crossed_cells, detectable
 from valuebias.posterior.posterior import CERTAIN, Posterior
 from valuebias.posterior.prereg import describe_registration
 from valuebias.posterior.wording import false_signs, percent, sampled_units, under
@@ -67,9 +67,38 @@ def reading(inputs: ReportInputs) -> tuple[str, ...]:
         f"in units of the outcome ({kind.units}). {framed[inputs.framing]}",
         f"One unit: {kind.reading}{turned}",
         f"Given the model and the data, the quantity lies in the interval with a probability of "
-        f"{PROB:.0%}. It lies within {inputs.rope} of zero, which is taken as too small to matter, "
-        f"with a probability of {percent(float(row['p_rope']), inputs.effective)}.",
+        f"{PROB:.0%}. {_too_small(inputs)}",
     )
+
+
+def _too_small(inputs: ReportInputs) -> str:
+    """Say how probably the answer is too small to matter: each difference, where it gives several.
+
+    A number that no longer says whose it is would be taken for all of them.
+    """
+    row = inputs.headline.row
+
+    def chance_of(p: float) -> str:
+        return percent(float(p), inputs.effective)
+
+    where = f"within {inputs.rope} of zero, which is taken as too small to matter,"
+    crossed = crossed_cells(inputs.fit, row)
+    if crossed is not None:
+        table = crossed[0].table(prob=PROB)
+        alike = ["framing", "category"]
+        table = table[(table[alike] == row[alike].to_numpy()).all(axis=1)]
+        cells = [
+            f"{chance_of(cell['p_rope'])} with {cell['at']}"
+            for cell in table.head(MOST_CELLS).to_dict("records")
+        ]
+        more = "; the others are among the contrasts" if len(table) > len(cells) else ""
+        each = f"{'; '.join(cells)}{more}"
+        if inputs.fit.focus.by:
+            return f"The difference lies {where} with a probability of {each}."
+        mean = chance_of(row["p_rope"])
+        return f"The average difference lies {where} with a probability of {mean}; {each}."
+    at = f" with {row['at']}" if row["at"] else ""
+    return f"It lies {where} with a probability of {chance_of(row['p_rope'])}{at}."
 
 
 def limits_section(inputs: ReportInputs) -> Section:
@@ -173,7 +202,7 @@ def contrast_section(inputs: ReportInputs) -> Section:
     subject = "all contrasts of categories" if several else str(table["category"].iloc[0])
     caption = (
         f"Posterior of the estimands, {subject}. P(direction): probability of the sign of the "
-        f"estimate; beyond what the draws can tell, a bound. P(in ROPE): probability of lying "
+        f"median; beyond what the draws can tell, a bound. P(in ROPE): probability of lying "
         f"within {inputs.rope} of zero. “These words” holds for the words of this lexicon, the "
         "first rows for words like them."
     )

@@ -19,6 +19,7 @@ from valuebias.schema.contract import (
     check_unique,
     member_table,
 )
+from valuebias.schema.spelling import check_spelling
 from valuebias.schema.weights import check_weights, poles_advice
 
 __all__ = ["validate"]
@@ -50,7 +51,8 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
     ValueBiasError
         Naming the first dim, coord or cell that is not as expected: not a Dataset; a missing
         attribute, dim, variable or coord; a wrong order of dims or dtype; repeated or empty names;
-        an unknown framing, stage, kind or schema; families that differ in capitals or spaces only;
+        an unknown framing, stage, kind or schema; families, bases or reward models that differ in
+        capitals or spaces only;
         units that are not those of the kind; infinite scores; log-probs above zero; a model without
         scores, or with a single value throughout; a category without words; weights of
         words that are not between −1 and 1.
@@ -204,20 +206,9 @@ def _check_coords(ds: xr.Dataset) -> None:
                 _check_sizes(ds, values)
             else:
                 _check_texts(ds[dim].to_numpy().tolist(), values.tolist(), dim, name)
-                if name == "family":
-                    _check_families(values.tolist())
-
-
-def _check_families(families: list[str]) -> None:
-    """Refuse names that people take for one and a fit for two."""
-    alike: dict[str, str] = {}
-    for family in dict.fromkeys(families):
-        other = alike.setdefault(" ".join(family.split()).casefold(), family)
-        if other != family:
-            raise ValueBiasError(
-                f"The families {other!r} and {family!r} differ in capitals or spaces only, and "
-                "would be taken for two. Write them alike where the models are described."
-            )
+    for name in ("family", "base", "reward_model"):
+        if name in ds.coords and ds[name].dims == ("model",):
+            check_spelling(name, ds[name].to_numpy().tolist())
 
 
 def _check_sizes(ds: xr.Dataset, values: npt.NDArray[Any]) -> None:

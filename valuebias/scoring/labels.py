@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from valuebias._core.arrays import Floats
 from valuebias.backends.base import Backend, Source
 from valuebias.models.labels import asks_several, one_a_label
 from valuebias.models.resolve import resolve
 from valuebias.schema.contract import check_unique
-from valuebias.scoring.compute import Batch
-from valuebias.scoring.keeping import BlockWriter
+from valuebias.scoring.compute import NO_TOKENS, Batch
+from valuebias.scoring.keeping import BlockWriter, InMemory, OnDisk
 from valuebias.scoring.prepare import PreparedModel, by_base
+from valuebias.scoring.references import Against
 from valuebias.scoring.request import Block, ScoringRequest
 
-__all__ = ["LabelWriters", "Together", "together", "union", "with_labels"]
+__all__ = ["LabelWriters", "Places", "Together", "together", "with_labels"]
 
 
 def with_labels(
@@ -48,6 +50,11 @@ class Together:
     members: tuple[PreparedModel, ...]
 
     @property
+    def first(self) -> PreparedModel:
+        """One of them: they differ in the label alone."""
+        return self.members[0]
+
+    @property
     def source(self) -> Source:
         """What is to be loaded."""
         sources = [member.resolved.source for member in self.members]
@@ -67,8 +74,9 @@ class Together:
     @property
     def name(self) -> str:
         """What to call them in messages."""
-        first = self.members[0]
-        return first.name if len(self.members) == 1 else str(first.entry.coords["reward_model"])
+        if len(self.members) == 1:
+            return self.first.name
+        return str(self.first.entry.coords["reward_model"])
 
 
 def together(prepared: Sequence[PreparedModel], engine: Backend) -> list[Together]:
@@ -104,7 +112,44 @@ class LabelWriters:
                 writer(batch, values[..., k])
 
 
-def union(some: Sequence[Sequence[Block]]) -> list[Block]:
+class Places:
+    """Where the scores of models that are computed together are kept, and what is missing there."""
+
+    def __init__(self, group: Together, keeper: InMemory | OnDisk, request: ScoringRequest) -> None:
+        self._group, self._keeper, self._request = group, keeper, request
+        self.vocabulary = NO_TOKENS
+        if request.words is None:
+            self.vocabulary = group.first.tokenizer().vocabulary()
+        self._scores = [keeper.scores_of(one.entry, self.vocabulary) for one in group.members]
+        self._missing = [self._own(i, scores.missing()) for i, scores in enumerate(self._scores)]
+        own = [self._own(i, scores.blocks) for i, scores in enumerate(self._scores)]
+        self.blocks = [block for some in own for block in some]
+        """All blocks that this run is about, of each model."""
+        self.todo = _union(self._missing)
+        """Those to be computed."""
+        self.pairs = sum(block.pairs for block in _union(own))
+        self.n_responses = self._scores[0].n_responses
+
+    def _own(self, i: int, blocks: list[Block]) -> list[Block]:
+        share = self._request.share
+        return blocks if share is None else share.of(self._group.members[i].name, blocks)
+
+    def note_run(self, run: Mapping[str, Any]) -> None:
+        """Write down with what the blocks are computed."""
+        for model, missing in zip(self._group.members, self._missing, strict=True):
+            if missing:
+                self._keeper.note_run(model.name, run)
+
+    def writers(self, against: Mapping[str, Against]) -> LabelWriters:
+        """Give what finishes the blocks."""
+        writers = [
+            BlockWriter(self._request, model, scores, self.vocabulary, against.get(model.name))
+            for model, scores in zip(self._group.members, self._scores, strict=True)
+        ]
+        return LabelWriters(writers, self._missing)
+
+
+def _union(some: Sequence[Sequence[Block]]) -> list[Block]:
     """Give the blocks that any has, in order."""
-    known: Mapping[tuple[int, int], Block] = {b.index: b for blocks in some for b in blocks}
+    known = {block.index: block for blocks in some for block in blocks}
     return [known[index] for index in sorted(known)]

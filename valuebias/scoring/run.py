@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import platform
-import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 import xarray as xr
 
 from valuebias._core.atomic import probe
-from valuebias._core.progress import live_bar
-from valuebias._core.provenance import versions
-from valuebias._core.text import visible
 from valuebias.backends import memory
 from valuebias.backends.base import Backend
 from valuebias.backends.registry import get_backend
 from valuebias.errors import ValueBiasError
 from valuebias.models import bases
 from valuebias.models.references import references_of
+from valuebias.scoring import cluster
+from valuebias.scoring.cluster_client import check_client
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, Runner, loaded
-from valuebias.scoring.keeping import BlockWriter, InMemory, OnDisk
-from valuebias.scoring.labels import LabelWriters, together, union, with_labels
+from valuebias.scoring.keeping import InMemory, OnDisk
+from valuebias.scoring.labels import LabelWriters, Places, Together, together, with_labels
 from valuebias.scoring.prepare import PreparedModel, prepare, shared
+from valuebias.scoring.progress import ScoringProgress, scoring_progress
+from valuebias.scoring.records import run_record
 from valuebias.scoring.references import (
     Against,
     check_not_its_own,
@@ -38,6 +37,9 @@ from valuebias.scoring.request import Block, Kind, ScoringRequest, Words, make_r
 from valuebias.scoring.sharing import ScoringShard, check_shard
 from valuebias.scoring.verdicts import with_verdicts_checked
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 __all__ = ["ScoringProgress", "score", "scoring_progress"]
 
 Store = str | PathLike[str]
@@ -46,14 +48,9 @@ Store = str | PathLike[str]
 class _How(TypedDict):
     """How a run is done, which no score depends on."""
 
+    client: Client | None
     batch_tokens: int | None
     progress: bool
-
-
-# The fields of a store's provenance on which scores may depend.
-_PACKAGES = frozenset(
-    ("numpy", "onnxruntime", "onnxruntime-gpu", "optimum-onnx", "tokenizers", "torch")
-) | {"transformers", "valuebias"}
 
 
 @overload
@@ -66,6 +63,7 @@ def score(
     backend: str | type[Backend] | Backend = ...,
     store: Store,
     shard: tuple[int, int],
+    client: Client | None = ...,
     judge: Any = ...,
     pooling: str = ...,
     tokens_as: str = ...,
@@ -84,6 +82,7 @@ def score(
     kind: Kind = ...,
     backend: str | type[Backend] | Backend = ...,
     store: Store | None = ...,
+    client: Client | None = ...,
     judge: Any = ...,
     pooling: str = ...,
     tokens_as: str = ...,
@@ -102,6 +101,7 @@ def score(
     kind: Kind = ...,
     backend: str | type[Backend] | Backend = ...,
     store: Store | None = ...,
+    client: Client | None = ...,
     judge: Any = ...,
     pooling: str = ...,
     tokens_as: str = ...,
@@ -121,6 +121,7 @@ def score(
     backend: str | type[Backend] | Backend = ...,
     store: Store | None = ...,
     shard: tuple[int, int] | None,
+    client: Client | None = ...,
     judge: Any = ...,
     pooling: str = ...,
     tokens_as: str = ...,
@@ -139,6 +140,7 @@ def score(
     backend: str | type[Backend] | Backend = "torch",
     store: Store | None = None,
     shard: tuple[int, int] | None = None,
+    client: Client | None = None,
     judge: Any = None,
     pooling: str = "sum",
     tokens_as: str = "text",
@@ -179,6 +181,11 @@ def score(
         several processes or machines do one request together. All are given the same request, and
         :func:`valuebias.merge` puts their stores together. Which part is whose depends on the
         request alone; only the weights of models in it are needed. Not of policies.
+    client : distributed.Client, optional
+        A client of a Dask cluster, whose workers compute; this process alone writes the store. A
+        worker keeps one model loaded. What a worker that was killed had is computed again by the
+        others. Workers have the same versions, and see models' files under the same paths. Needs
+        ``pip install "valuebias[cluster]"``.
     judge : str, path, Judge or mapping, optional
         Of kind "judged": what :func:`valuebias.judge` takes, such as ``"rating"``. The score is
         made of the log-probs of its verdicts, which the variable ``token_logprob`` keeps, one a
@@ -212,7 +219,8 @@ def score(
     ValueBiasError
         If a model, prompt, word or setting is not as it should be; a model cannot be found or run;
         scores come out infinite or NaN; the store was made with other settings or cannot be
-        written. What was finished stays in the store.
+        written; or `client` is not connected, has no workers for half a minute, or workers with
+        other versions. What was finished stays in the store.
 
     Warns
     -----
@@ -255,6 +263,8 @@ def score(
             f"{', '.join(sorted(engine.kinds))}. Choose another backend."
         )
     request = with_labels(request, engine)
+    if client is not None:
+        check_client(client, engine)
     if part is not None:
         index, n = part
         if store is None:
@@ -266,7 +276,7 @@ def score(
     path = None if store is None else _path(store)
     keeper = _keeper(path, request)
     prepared = prepare(request, engine, kept=store is not None)
-    how: _How = {"batch_tokens": batch_tokens, "progress": progress}
+    how: _How = {"client": client, "batch_tokens": batch_tokens, "progress": progress}
     with _naming_store(store):
         against: dict[str, Against] = {}
         if request.kind == "implicit":
@@ -351,68 +361,67 @@ def _fill(
     prepared: Sequence[PreparedModel],
     against: Mapping[str, Against],
     *,
+    client: Client | None,
     batch_tokens: int | None,
     progress: bool,
     warn: bool = True,
 ) -> list[Block]:
-    """Score what is missing, model by model; give all blocks that are there then."""
-    everything: list[Block] = []
+    """Score what is missing; give all blocks that are there then."""
     entries = [model.entry for model in prepared]
     groups = together(prepared, engine)
-    total = sum(group.members[0].weight * group.members[0].pairs(request) for group in groups)
-    with (
-        keeper.opened(entries),
-        memory.set_aside(),
-        scoring_progress(shown=progress, n_models=len(groups), work=total) as models_progress,
-        ExitStack() as finishing,
-    ):
+    how: dict[str, Any] = {"batch_tokens": batch_tokens, "progress": progress}
+    with keeper.opened(entries), memory.set_aside():
         if warn:
             said = {model.name: model.entry.coords for model in prepared}
             said |= {entry["name"]: entry["coords"] for entry in keeper.stored()}
             bases.warn(bases.stated(said), stacklevel=3)
+        if client is not None:
+            return cluster.fill(client, keeper, request, engine, groups, against, **how)
+        return _fill_here(keeper, request, engine, groups, against, **how)
+
+
+def _fill_here(
+    keeper: InMemory | OnDisk,
+    request: ScoringRequest,
+    engine: Backend,
+    groups: Sequence[Together],
+    against: Mapping[str, Against],
+    *,
+    batch_tokens: int | None,
+    progress: bool,
+) -> list[Block]:
+    """Score model by model in this process."""
+    everything: list[Block] = []
+    total = sum(group.first.weight * group.first.pairs(request) for group in groups)
+    with (
+        scoring_progress(shown=progress, n_models=len(groups), work=total) as models_progress,
+        ExitStack() as finishing,
+    ):
         finishing.callback(engine.release)
         for group in groups:
-            first, n_prompts = group.members[0], len(request.prompts)
-            vocabulary = NO_TOKENS
-            if request.words is None:
-                vocabulary = first.tokenizer().vocabulary()
-            places = [keeper.scores_of(model.entry, vocabulary) for model in group.members]
-            missing, own = [place.missing() for place in places], [p.blocks for p in places]
+            places = Places(group, keeper, request)
+            everything += places.blocks
+            n_prompts = len(request.prompts)
             if request.share is not None:
-                missing, own = (
-                    [
-                        request.share.of(model.name, some)
-                        for model, some in zip(group.members, each, strict=True)
-                    ]
-                    for each in (missing, own)
-                )
-                n_prompts = request.share.prompts(first.name)
-            everything += [block for some in own for block in some]
-            todo = union(missing)
+                n_prompts = request.share.prompts(group.first.name)
             models_progress.model(
                 group.name,
-                pairs=sum(block.pairs for block in union(own)),
-                todo=sum(block.pairs for block in todo),
+                pairs=places.pairs,
+                todo=sum(block.pairs for block in places.todo),
                 n_prompts=n_prompts,
-                weight=first.weight,
+                weight=group.first.weight,
             )
-            if todo:
-                source = Conversations(request, first.tokenizer(), vocabulary)
-                writers = [
-                    BlockWriter(request, model, place, vocabulary, against.get(model.name))
-                    for model, place in zip(group.members, places, strict=True)
-                ]
+            if places.todo:
+                source = Conversations(request, group.first.tokenizer(), places.vocabulary)
                 with (
                     loaded(
                         engine, group.source, batch_tokens=batch_tokens, width=group.width
                     ) as runner,
-                    closing(_batches(source, todo)) as batches,
+                    closing(_batches(source, places.todo)) as batches,
                 ):
-                    for model, some in zip(group.members, missing, strict=True):
-                        if some:
-                            keeper.note_run(model.name, _run_record(runner))
+                    places.note_run(run_record(runner))
                     memory.release()
-                    _work_off(batches, runner, LabelWriters(writers, missing), models_progress)
+                    _work_off(batches, runner, places.writers(against), models_progress)
             models_progress.end()
     return everything
 
@@ -441,70 +450,3 @@ def _batches(source: Conversations, todo: Sequence[Block]) -> Generator[Batch]:
             waiting = executor.submit(source.batch, block)
             yield batch
         yield waiting.result()
-
-
-def _run_record(runner: Runner) -> dict[str, Any]:
-    return {
-        "device": runner.model.device,
-        "dtype": runner.model.dtype,
-        "batch_tokens": runner.batch_tokens,
-        "details": runner.model.details(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "packages": {name: v for name, v in versions().items() if name in _PACKAGES},
-    }
-
-
-class ScoringProgress:
-    """Counts finished work; shows it where there is a bar."""
-
-    def __init__(self, bar: Any, *, n_models: int, work: float) -> None:
-        self._bar = bar
-        self._n_models = n_models
-        self._model = 0
-        self._done = 0.0
-        self._task = None
-        if bar is not None:
-            self._task = bar.add_task("", total=max(work, 1.0), prompts="", speed="")
-
-    def model(self, name: str, *, pairs: int, todo: int, n_prompts: int, weight: float) -> None:
-        """Start a model."""
-        self._model += 1
-        self._pairs, self._before, self._weight = pairs, pairs - todo, weight
-        self._each = max(1, pairs // n_prompts)
-        self._n_prompts = n_prompts
-        self._finished = 0
-        self._start = time.monotonic()
-        self._update(description=f"{visible(name)} ({self._model}/{self._n_models})")
-
-    def advance(self, pairs: int) -> None:
-        """Set how many pairs of the current block are done."""
-        done = self._finished + pairs
-        seconds = time.monotonic() - self._start
-        prompts = min((self._before + done) // self._each, self._n_prompts)
-        self._update(
-            completed=self._done + done * self._weight,
-            prompts=f"{prompts}/{self._n_prompts} prompts",
-            speed=f"{done / seconds:,.0f} pairs/s" if seconds > 0.5 else "",
-        )
-
-    def finish(self, pairs: int) -> None:
-        """Count a finished block."""
-        self._finished += pairs
-        self.advance(0)
-
-    def end(self) -> None:
-        """End a model."""
-        self._done += self._finished * self._weight
-
-    def _update(self, **fields: Any) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, **fields)
-
-
-@contextmanager
-def scoring_progress(*, shown: bool, n_models: int, work: float) -> Iterator[ScoringProgress]:
-    """Show progress while models are scored."""
-    columns = ("{task.description}", "bar", "{task.fields[prompts]}", "{task.fields[speed]}")
-    with live_bar(*columns, "remaining", shown=shown) as bar:
-        yield ScoringProgress(bar, n_models=n_models, work=work)

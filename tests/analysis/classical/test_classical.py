@@ -10,7 +10,7 @@ from statsmodels.formula.api import ols
 
 from valuebias import ValueBiasError, classical
 from valuebias.analysis.classical.anova import type_two
-from valuebias.analysis.classical.classical import Classical
+from valuebias.analysis.classical.classical import AVERAGES, Classical
 from valuebias.datasets.simulate import simulate
 
 
@@ -295,3 +295,16 @@ def test_its_summary_is_a_table_and_its_repr_fits_a_screen(result):
     assert repr(result).endswith(result.headline().text)
     assert len(repr(result)) < 1000
     assert repr(result.headline()) == result.headline().text
+
+
+def test_it_is_said_what_each_average_is_of() -> None:
+    """The table's medians are over words and prompts, those of the tests over words alone."""
+    ds = simulate(n_models={"Gemma": 3, "Llama": 4}, n_prompts=6, n_words=31, seed=3)
+    made = classical(ds, n_permutations=9)
+    table = made.table.set_index(["framing", "category", "family"])["rank"]
+    welch = made.welch.set_index(["framing", "category"])["mean1"]
+    pooled = table.xs("Gemma", level="family")
+    assert (pooled - welch.reindex(pooled.index)).abs().max() > 0.01
+    means = made.medians[made.medians["family"] == "Gemma"].groupby(["framing", "category"])
+    np.testing.assert_allclose(means["rank"].mean().reindex(welch.index), welch)
+    assert AVERAGES in str(made)

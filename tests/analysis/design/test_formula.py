@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from valuebias.analysis.design.formula import ModelDesign, parse_formula
+from valuebias.analysis.design.formula import ModelDesign, learn_factor, parse_formula
 from valuebias.errors import ValueBiasError
 
 MODELS = pd.DataFrame(
@@ -105,9 +105,18 @@ def test_c_makes_a_number_categorical_and_leaves_text_alone() -> None:
     assert design("~ C(family)").factor("family") is not None
 
 
-def test_truth_values_and_names_with_spaces_are_numbers() -> None:
-    made = design("~ flag + `context size` + I(seed**2) + {seed + 1}")
-    assert made.column_names == ["mean", "flag", "context size", "I(seed ** 2)", "seed + 1"]
+def test_names_with_spaces_are_numbers() -> None:
+    made = design("~ `context size` + I(seed**2) + {seed + 1}")
+    assert made.column_names == ["mean", "context size", "I(seed ** 2)", "seed + 1"]
+
+
+def test_truth_values_of_models_are_levels_and_of_words_numbers() -> None:
+    flag = design("~ flag").factor("flag")
+    assert flag is not None
+    assert flag.levels == ("False", "True")
+    np.testing.assert_array_equal(design("~ C(flag)").matrix, design("~ flag").matrix)
+    of_words = parse_formula("~ flag", MODELS.rename_axis("response"))
+    assert of_words.column_names == ["mean", "flag"]
 
 
 def test_the_models_order_does_not_matter() -> None:
@@ -164,3 +173,22 @@ def test_any_text_is_either_a_design_or_refused(text: str) -> None:
     assert np.isfinite(made.matrix).all()
     assert np.linalg.matrix_rank(made.matrix) == made.matrix.shape[1] <= len(MODELS)
     assert made.matrix.shape[1] == len(made.column_names)
+
+
+def test_levels_stand_in_the_order_in_which_they_follow_one_another() -> None:
+    models = pd.DataFrame(
+        {
+            "stage": ["reward", "instruct", "pretrained", "reward"],
+            "kind": ["reward", "instruct", "pretrained", "reward"],
+            "n_pairs": [1024, 256, 16, 16],
+        },
+        index=list("abcd"),
+    )
+    assert learn_factor("stage", models).levels == ("pretrained", "instruct", "reward")
+    assert learn_factor("C(stage)", models).levels == ("pretrained", "instruct", "reward")
+    # Only the coordinate that is known to be one of stages.
+    assert learn_factor("kind", models).levels == ("instruct", "pretrained", "reward")
+    assert learn_factor("C(n_pairs)", models).levels == ("16", "256", "1024")
+    other = models.assign(stage=["distilled", "instruct", "pretrained", "reward"])
+    expected = ("pretrained", "instruct", "reward", "distilled")
+    assert learn_factor("stage", other).levels == expected

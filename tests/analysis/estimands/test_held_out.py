@@ -147,12 +147,28 @@ def test_the_headline_has_the_dense_mean_and_variance(problem: Problem) -> None:
         left = without_models(problem, models)
         here = left.crossing
         v = np.array([theta.v for theta in thetas(problem)])
-        precision = precision_at(here, left.components, left.coefficient_scales, v)
-        tables = make_model_tables(here, here.y)
-        found = combination_given_all(here, precision, tables.axes, left.coefficient_scales, asked)
+        axes = make_model_tables(here, here.y).axes
+        scales = left.coefficient_scales
+        found = combination_given_all(here, left.components, v, axes, scales, asked)
         seen = replace(crossing, observed=without(problem, models))
         for theta, mean, variance in zip(thetas(problem), *found, strict=True):
             dense = Dense(replace(problem, crossing=seen), theta)
             expected = dense.condition(*dense.coefficient_effects(weights[None]))
             assert mean == pytest.approx(over @ expected[0], abs=1e-9)
             assert variance == pytest.approx(over @ expected[1] @ over, rel=1e-7)
+
+
+def test_scores_that_tell_nearly_all_leave_a_variance_above_zero(problem: Problem) -> None:
+    # Prior less explained variance would be rounding here, of either sign.
+    crossing = problem.crossing
+    asked = headline_combination(crossing, None)
+    axes = make_model_tables(crossing, crossing.y).axes
+    v = np.array([theta.v for theta in thetas(problem)])
+    found = [
+        combination_given_all(
+            crossing, problem.components, v * size, axes, problem.coefficient_scales, asked
+        )[1]
+        for size in (1e-16, 1e-18)
+    ]
+    assert (found[1] > 0).all()
+    assert found[1] == pytest.approx(found[0] / 100, rel=1e-6)

@@ -53,7 +53,7 @@ def evaluated(space: _Space, u: np.ndarray) -> tuple[np.ndarray, float, np.ndarr
     """Give the posterior's coordinates, the log-density and its gradient, as a chain begins."""
     place, n = _Place(u.copy(), space.posterior), len(u)
     random, kept = np.empty((0, n + 2)), np.empty((0, 3 * n + 7))
-    value = space.run(place, np.ones(n), _StepSize(), adapting=False, random=random, kept=kept)
+    value = space.run(place, np.ones(n), _StepSize(0.8), adapting=False, random=random, kept=kept)
     return place.arrays[1], value, place.arrays[2]
 
 
@@ -78,6 +78,41 @@ def test_the_sampler_moves_in_the_density_that_is_meant(case: dict[str, object])
         steps = 1e-6 * np.eye(len(u))
         slopes = [(density(u + h)[1] - density(u - h)[1]) / 2e-6 for h in steps]
         np.testing.assert_allclose(gradient, slopes, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", [{}, GROUPED["bases of families with spreads"]], ids=str)
+def test_two_standard_deviations_on_a_ring(case: dict[str, object]) -> None:
+    # The first two components of the second framing, one of which has a sign that matters.
+    posterior = posterior_of(make_problem(**case))  # type: ignore[arg-type]
+    a, b, n_sd = 1, 5, len(posterior.scales)
+    space = _Space.around_mode(posterior, [(a, b)])
+    plain = np.setdiff1d(np.arange(n_sd), [a, b])
+    rng = np.random.default_rng(2)
+    for _ in range(5):
+        u = space.centre + 2 * space.scale * rng.standard_normal(posterior.n_dim)
+        x, value, gradient = evaluated(space, u)
+        radius = np.exp(space.log_unit[a] + u[a])
+        np.testing.assert_allclose(np.exp(x[[a, b]]), radius * np.abs([np.cos(u[b]), np.sin(u[b])]))
+        stretched = np.log(np.abs(1 / np.tanh(u[plain]))).sum()
+        stretched -= np.log(np.abs(np.sin(u[b]) * np.cos(u[b])))
+        assert value == pytest.approx(posterior(x)[0] + stretched, rel=1e-12)
+        steps = 1e-6 * np.eye(len(u))
+        slopes = [(evaluated(space, u + h)[1] - evaluated(space, u - h)[1]) / 2e-6 for h in steps]
+        np.testing.assert_allclose(gradient, slopes, rtol=1e-5, atol=1e-4)
+
+
+def test_on_a_ring_the_posterior_is_the_same() -> None:
+    problem = make_problem()
+    plain = drawn(problem, draws=2000)
+    ring = sample_hmc(
+        posterior_of(problem), draws=2000, tune=400, chains=2, seed=4, cores=2, progress=None,
+        rings=[(1, 5)],
+    )  # fmt: skip
+    for name in ("sd", "correlation"):
+        p, r = (np.asarray(getattr(d, name)).reshape(4000, -1) for d in (plain, ring))
+        error = np.sqrt((p.var(axis=0) + r.var(axis=0)) / 600)
+        assert (np.abs(p.mean(axis=0) - r.mean(axis=0)) < 4.5 * error).all(), name
+        assert np.abs(np.log(p.std(axis=0) / r.std(axis=0))).max() < 0.3, name
 
 
 def test_the_density_is_smooth_where_a_standard_deviation_passes_zero() -> None:

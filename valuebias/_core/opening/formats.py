@@ -42,7 +42,11 @@ def check_format(path: Path) -> None:
     actual = _format_of(path)
     if named not in _NOUNS or actual in (None, named) or (named in _TEXT and actual in _TEXT):
         return
-    if actual in _NOUNS:
+    if named in PACKED and actual in _TEXT:
+        # Its name without that is what it was before.
+        advice = f"It is not packed: call it {path.stem!r}, or pack it."
+        noun = _NOUNS[actual]
+    elif actual in _NOUNS:
         packed = actual in PACKED and named in _TEXT
         expected = repr(path.name + actual if packed else path.with_suffix(actual).name)
         advice = f"It was renamed or copied under another name: call it {expected} again."

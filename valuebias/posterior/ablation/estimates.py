@@ -99,9 +99,10 @@ class Estimates:
             Columns ``name``, ``category``, ``source``, ``smallest`` and ``largest`` number of pairs
             (that both families were trained on, where there are two), ``support`` and
             ``extrapolated_for`` (as in :meth:`gaps`, the weaker of the two ends), ``p_shrinks``
-            (probability that the slope goes against the gap at the smallest), and those of
-            :meth:`gaps`. The average change over the range, at the end of training. Sources with
-            one number of pairs are left out.
+            (probability that the gap is smaller in size at the largest number than at the
+            smallest; one that has turned, to as much on the other side or more, has not shrunk),
+            and those of :meth:`gaps`. The average change over the range, at the end of training.
+            Sources with one number of pairs are left out.
 
         Raises
         ------
@@ -112,7 +113,7 @@ class Estimates:
         heads, draws = [], []
         for name, source, stretch, first, last in self._ranges():
             change = (last - first) / stretch.doublings
-            shrinks = (np.sign(change) != np.sign(first)).mean()
+            shrinks = (np.abs(last) < np.abs(first)).mean()
             heads.append(self._head(name, source, stretch) | {"p_shrinks": shrinks})
             draws.append(change)
         head = pd.DataFrame(heads)
@@ -139,7 +140,8 @@ class Estimates:
             ``extrapolated_for`` (as in :meth:`slope`), ``of`` (the gap that the share is of),
             ``base_lower`` and ``base_upper`` (interval of that gap, the denominator), ``median``,
             ``lower``, ``upper`` (of the share), ``p_less`` (probability that less than the whole
-            remains, in size), ``why_not``.
+            remains, in size: of the gap at the smallest, the ``p_shrinks`` of :meth:`slope`),
+            ``why_not``.
 
         Raises
         ------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from valuebias._core.numbers import signed
 from valuebias.analysis.ablation.curves import summarise
 from valuebias.analysis.headline import Headline
 from valuebias.posterior.ablation.framings import SIGNED, lean_name, rope_of
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ablation_headline", "estimate_text"]
 
+_MOST_SOURCES = 3
+
 
 def ablation_headline(fit: AblationPosterior) -> Headline:
-    """Word the gap of the first two families on the source with the most numbers of pairs."""
+    """Word the gap of the first two families: every source's, the one most studied at length."""
     pair, source = fit.curves.pairs[0], fit.curves.sources[0]
     warning = ""
     if fit.fit is not None and not (diagnostics := fit.fit.diagnostics()).converged:
@@ -32,6 +35,7 @@ def ablation_headline(fit: AblationPosterior) -> Headline:
     sentences = [warning, *(note.headline for note in fit.notes if note.first), lead, gap]
     if source in fit.studied:
         sentences += _change(fit, pair, source)
+    sentences.append(_other_sources(fit, pair))
     sentences += [note.headline for note in fit.notes if not note.first]
     text = " ".join(sentence for sentence in sentences if sentence)
     return Headline(text, row, not warning, verdict_of(row["p_direction"]))
@@ -44,7 +48,7 @@ def _lead(fit: AblationPosterior, pair: tuple[str, str], source: str, row: pd.Se
         return ""
     first, second = fit.curves.categories
     over = f"{first} over {second}" if second else first
-    after = f"after {_count(shared[-1])} preference pairs"
+    after = f"after {_count(shared[-1])} preference pairs of {source}"
     verdict = verdict_of(row["p_direction"])
     if verdict == OPEN:
         return f"Whether {pair[0]} values {over} more or less than {pair[1]} {after} is open."
@@ -81,6 +85,43 @@ def _gap(fit: AblationPosterior, pair: tuple[str, str], source: str) -> tuple[pd
         f"{estimate_text(row, fit.unit)}. {more} was trained on up to {_count(most[more])}; there "
         f"the gap is extrapolated for {less}, not measured."
     )
+
+
+def _other_sources(fit: AblationPosterior, pair: tuple[str, str]) -> str:
+    """Say what each other source gives: what is said of the first need hold for none of them."""
+    others = fit.curves.sources[1:]
+    said = [_elsewhere(fit, pair, source) for source in others[:_MOST_SOURCES]]
+    if left := len(others) - len(said):
+        said.append(f"{left} more source{'s' if left > 1 else ''}: see fit.gaps or the report")
+    return f"On other sources: {'; '.join(said)}." if said else ""
+
+
+def _elsewhere(fit: AblationPosterior, pair: tuple[str, str], source: str) -> str:
+    row, n_pairs, how = _last(fit, pair, source)
+    side = "positive" if row["median"] > 0 else "negative"
+    chance_of = f"{side} with probability {_chance(fit, row['p_direction'])}"
+    # Of an open one no direction is claimed.
+    is_open = verdict_of(row["p_direction"]) == OPEN
+    verdict = f"its direction open ({chance_of})" if is_open else chance_of
+    return (
+        f"after {_count(n_pairs)} pairs of {source} the gap is {how}"
+        f"{estimate_text(row, fit.unit)}, {verdict}"
+    )
+
+
+def _last(
+    fit: AblationPosterior, pair: tuple[str, str], source: str
+) -> tuple[pd.Series[Any], float, str]:
+    """Give the gap at the most pairs of a source that both families have, if they share any."""
+    curves, shared = fit.curves, fit.curves.shared(pair, source)
+    most = [n for family in pair for n in curves.n_pairs_of(source, family)]
+    n_pairs = shared[-1] if shared else max(most or curves.n_pairs_of(source))
+    end = curves.ends(source, [n_pairs])
+    row = summarise(end, curves.gap(pair, end), prob=0.9, rope=fit.rope).iloc[0]
+    support = support_of(curves, pair, end).iloc[0]
+    who = support["extrapolated_for"]
+    how = "" if shared else f"extrapolated for {who}, at " if who else "interpolated, at "
+    return row, n_pairs, how
 
 
 def _change(fit: AblationPosterior, pair: tuple[str, str], source: str) -> list[str]:
@@ -126,20 +167,17 @@ def estimate_text(row: pd.Series, unit: str) -> str:
     Examples
     --------
     >>> estimate_text(pd.Series({"mean": -1e-5, "lower": -0.0045, "upper": 0.0044}), "SD")
-    '+0.0000 SD (90% interval −0.0045 to +0.0044)'
+    '0.0000 SD (90% interval −0.0045 to +0.0044)'
     >>> estimate_text(pd.Series({"mean": 0.041, "lower": 0.0, "upper": 0.0712}), "SD")
-    '+0.04 SD (90% interval +0.00 to +0.07)'
+    '+0.04 SD (90% interval 0.00 to +0.07)'
     """
     largest = max(abs(row["lower"]), abs(row["upper"]))
     digits = 0 if largest >= 20 else 2
     if 0 < largest < 0.02:
         # Two digits of the wider end: a change for every doubling may be small.
         digits = 1 - math.floor(math.log10(largest))
-    # No zero is negative.
-    mean, lower, upper = (
-        f"{round(row[name], digits) + 0.0:+.{digits}f}" for name in ("mean", "lower", "upper")
-    )
-    return f"{mean} {unit} (90% interval {lower} to {upper})".replace("-", "−")
+    mean, lower, upper = (signed(row[name], digits) for name in ("mean", "lower", "upper"))
+    return f"{mean} {unit} (90% interval {lower} to {upper})"
 
 
 def _count(n: float) -> str:

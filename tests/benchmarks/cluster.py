@@ -1,0 +1,190 @@
+"""How fast workers of a Dask cluster score, and what dealing a million blocks to them takes.
+
+    python tests/benchmarks/cluster.py --out tests/benchmarks/cluster.md
+
+The same words are scored by one and by two workers of one thread each, in turn, and by one process
+of one thread without Dask; models are loaded before. Then blocks are dealt to workers that answer
+at once and compute nothing, in this process: what remains is the dealing itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+import tracemalloc
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from distributed import Client, LocalCluster
+
+import valuebias
+from valuebias.backends.torch_backend import TorchBackend
+from valuebias.scoring import request
+from valuebias.scoring.request import Block, blocks
+from valuebias.scoring.scheduling import Dealer
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from conditions import conditions
+from small_models import reward_model
+
+PACKAGES = {"torch": "PyTorch", "transformers": "transformers", "distributed": "distributed"}
+
+
+def main() -> None:
+    """Measure, and lay it out."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prompts", type=int, default=24)
+    parser.add_argument("--units", type=int, default=10**6)
+    parser.add_argument("--workers", type=int, nargs="+", default=[8, 1000])
+    parser.add_argument("--skip-speed", action="store_true", help="only deal")
+    parser.add_argument("--out", type=Path, help="write the tables here, too")
+    args = parser.parse_args()
+    load = os.getloadavg()[0]
+    tables = [] if args.skip_speed else [speed(args.prompts, args.rounds)]
+    tables.append(dealing(args.units, args.workers))
+    head = (
+        f"{conditions('python tests/benchmarks/cluster.py', PACKAGES)}, load {load:.1f} before "
+        f"and {os.getloadavg()[0]:.1f} after."
+    )
+    text = "\n\n".join([head, *tables, ""])
+    sys.stdout.write(text)
+    if args.out:
+        args.out.write_text(text, encoding="utf-8")
+
+
+def speed(n_prompts: int, rounds: int) -> str:
+    """Score with one worker, with two and with none."""
+    folder = reward_model("smollm2")
+    prompts = {
+        f"p{i}": {"text": f"What, in one word, is the best thing of {1900 + i}?",
+                  "framing": "positive"}
+        for i in range(n_prompts)
+    }  # fmt: skip
+    # Blocks of two prompts: as many for each worker whatever their number.
+    request._PAIRS = 2 * 182
+    asked: dict[str, Any] = {
+        "prompts": prompts, "backend": TorchBackend(threads=1), "progress": False
+    }  # fmt: skip
+    names = ("one process", "1 worker", "2 workers")
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    scores: dict[str, np.ndarray] = {}
+    options = {"threads_per_worker": 1, "dashboard_address": ":0"}
+    with (
+        LocalCluster(n_workers=1, **options) as one,
+        LocalCluster(n_workers=2, **options) as two,
+        Client(one) as of_one,
+        Client(two) as of_two,
+    ):
+        clients = dict(zip(names, (None, of_one, of_two), strict=True))
+        for i in range(rounds + 1):  # the first imports and compiles
+            for name, client in clients.items():
+                start = time.perf_counter()
+                made = valuebias.score(folder, client=client, **asked)
+                scores[name] = made["score"].to_numpy()
+                if i:
+                    taken[name].append(time.perf_counter() - start)
+    n = scores["1 worker"].size
+    alone = taken["1 worker"]
+    rows = []
+    for name in names:
+        ratio = statistics.median(a / b for a, b in zip(alone, taken[name], strict=True))
+        same = "yes" if np.array_equal(scores[name], scores["one process"]) else "no"
+        seconds = statistics.median(taken[name])
+        rows.append(f"| {name} | {seconds:.1f} | {n / seconds:.0f} | {ratio:.2f} | {same} |")
+    return "\n".join(
+        [
+            f"Rewards of SmolLM2-135M in float32, {n_prompts} prompts × {n // n_prompts} words, "
+            f"one thread each, loading the model included; medians of {rounds} rounds, in turn.",
+            "",
+            "| | seconds | pairs/s | of 1 worker | bits of one process |",
+            "|---|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+class Nothing:
+    """A model whose scores are nothing."""
+
+    name, group, weight, in_order = "nothing", "nothing", 1.0, False
+
+    def __init__(self, todo: Sequence[Block]) -> None:
+        self.todo, self.kept = todo, 0
+
+    def begin(self) -> Sequence[Block]:
+        return self.todo
+
+    def keep(self, block: Block, answer: object) -> bool:
+        self.kept += 1
+        return True
+
+    def end(self) -> None: ...
+
+
+class AtOnce:
+    """Workers that answer at once."""
+
+    def __init__(self, n: int) -> None:
+        self.present = frozenset(f"tcp://10.0.{i // 256}.{i % 256}:4000" for i in range(n))
+        self.asked: deque[int] = deque()
+        self.number = 0
+
+    def workers(self) -> frozenset[str]:
+        return self.present
+
+    def submit(self, worker: str, job: object, block: Block, ahead: Block | None) -> int:
+        self.number += 1
+        self.asked.append(self.number)
+        return self.number
+
+    def answers(self, seconds: float) -> Iterator[tuple[int, object]]:
+        yield self.asked.popleft(), None
+
+    def forget(self, numbers: Iterable[int]) -> None: ...
+
+
+def dealing(units: int, workers: Sequence[int]) -> str:
+    """Deal blocks of one model."""
+    todo = list(blocks(units, 1, (1, 1)))
+    rows = []
+    for n in workers:
+        model = Nothing(todo)
+        start = time.perf_counter()
+        Dealer([model], AtOnce(n)).run()  # type: ignore[list-item]
+        seconds = time.perf_counter() - start
+        assert model.kept == units
+        few = Nothing(todo[: units // 20])
+        tracemalloc.start()
+        Dealer([few], AtOnce(n)).run()  # type: ignore[list-item]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        rows.append(
+            f"| {n:,} | {seconds:.1f} | {seconds / units * 1e6:.1f} | {peak / 2**10:,.0f} | "
+            f"{peak / n / 2**10:.1f} |"
+        )
+    tracemalloc.start()
+    kept = list(blocks(units // 20, 1, (1, 1)))
+    each = tracemalloc.get_traced_memory()[0] / len(kept)
+    tracemalloc.stop()
+    return "\n".join(
+        [
+            f"{units:,} blocks of one model, dealt to workers that answer at once. The list of "
+            f"blocks takes {each:.0f} bytes a block, with or without workers; what dealing takes "
+            "besides depends on the number of workers alone.",
+            "",
+            "| workers | seconds | µs a block | KiB in all | KiB a worker |",
+            "|---|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
