@@ -72,6 +72,18 @@ ELSEWHERE = {
     ("valuebias/scoring/request.py", "valuebias.implicit(..., method='log_ratio')"): (
         "tests/scoring/test_policies.py::test_vocabularies_have_a_way_of_their_own"
     ),
+    ("valuebias/scoring/request.py", "valuebias.Judge(template=..., verdicts=...)"): (
+        "tests/scoring/test_judges.py::test_what_messages_advise_can_be_done"
+    ),
+    ("valuebias/instruments/judges.py", "valuebias.judge('a-or-b', against='…')"): (
+        "tests/scoring/test_judges.py::test_what_messages_advise_can_be_done"
+    ),
+    ("valuebias/schema/verdicts.py", "valuebias.judge('a-or-b', against='…')"): (
+        "tests/scoring/test_judges.py::test_what_messages_advise_can_be_done"
+    ),
+    ("valuebias/schema/verdicts.py", "valuebias.score(..., kind='judged')"): (
+        "tests/scoring/test_judges.py::test_what_messages_advise_can_be_done"
+    ),
     ("valuebias/_core/frames.py", "table.collect()"): (
         "tests/schema/test_shapes_of_others.py::test_rows_that_are_not_there_yet_are_asked_for"
     ),

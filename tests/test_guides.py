@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 import valuebias
 from valuebias import ValueBiasWarning
 from valuebias.cli.app import app
+from valuebias.instruments.judges import judge_names
 
 ROOT = Path(__file__).parents[1]
 GUIDES = ROOT / "docs" / "howto"
@@ -67,7 +69,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         labels = 3 if name == "many" else 1
         tiny_models.tiny(architecture, kind, at, tokens=tokens, seed=seed, labels=labels)
     for guide in (
-        "score-a-model.md", "implicit-rewards.md", "train-reward-models.md", "ten-values.md",
+        "score-a-model.md", "implicit-rewards.md", "judges.md", "train-reward-models.md",
+        "ten-values.md",
     ):  # fmt: skip
         for table in blocks(guide, "yaml"):
             name = table.splitlines()[0].removeprefix("# ")
@@ -108,6 +111,33 @@ def test_implicit_rewards_as_the_guide_shows_it(folder: Path) -> None:
     assert names["rewards"].attrs["kind"] == "implicit"
     assert names["rewards"]["family"].to_numpy().tolist() == ["Gemma over Llama"]
     assert names["own"].sizes == names["rewards"].sizes
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
+def test_judges_as_the_guide_shows_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = run("judges.md")
+    assert names["scores"].attrs["kind"] == "judged"
+    assert names["scores"].sizes["prompt"] == 54
+    assert names["seven"].labels == tuple("1234567")
+    assert names["fits"].score == "log_odds"
+    assert names["bias"].sizes == {"model": 2}
+    said = capsys.readouterr().out
+    assert "Rate the answer from 1 to 5" in said
+    assert "is not that of a verdict ('1', '2', '3', '4', '5')" in said
+    guide = (GUIDES / "judges.md").read_text(encoding="utf-8")
+    for name in judge_names():
+        assert f'| `"{name}"` |' in guide
+    # What is in the store is not scored again.
+    again, fit, compared = "".join(blocks("judges.md", "bash")).splitlines()
+    few = "--draws 10 --tune 10 --chains 2 --seed 1"
+    asked = "--prompts one.yaml --lexicon words.csv"
+    (folder / "one.yaml").write_text("a: {text: 'What is good?', framing: positive}\n")
+    (folder / "words.csv").write_text("word,category\nlove,good\npower,bad\n")
+    for line in (again, f"{fit} {few}", f"{compared} {asked}"):
+        done = CliRunner().invoke(app, shlex.split(line)[1:])
+        assert done.exit_code == 0, done.output
+    assert valuebias.read(folder / "compared.zarr").sizes["token"] == 4
 
 
 @pytest.mark.slow

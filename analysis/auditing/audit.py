@@ -101,9 +101,9 @@ def audit(dataset: xr.Dataset) -> Audit:
     words that differ in case only; prompts with one text, or one column of scores; prompts for
     which a model gives all words one score; missing cells; words outside the lexicon or in several
     categories; small categories; ties; extreme scores; families, bases that are missing or
-    doubtful, models whose rewards are read at different places, pairs that share a model, and
-    framings. Ties, constants and extremes are counted over
-    the words of the lexicon.
+    doubtful, models whose rewards are read at different places, judges that would reply something
+    else than a verdict or go by an answer's place, pairs that share a model, and framings. Ties,
+    constants and extremes are counted over the words of the lexicon.
 
     The last three ask what would make an analysis too sure: models of a family whose mean normal
     scores of the words, categories apart, are more alike than those of independent models, though

@@ -13,16 +13,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from valuebias.analysis.auditing.reading import reading_notes
+from valuebias.analysis.auditing.ties import MANY_TIES, tied
 from valuebias.analysis.design.grouping import shared_models
 from valuebias.errors import few
 from valuebias.schema import model_table
 from valuebias.schema.spelling import alike_text, look_alike
+from valuebias.schema.verdicts import has_verdicts, outside_notes, position_bias
 from valuebias.schema.weights import are_marks
 
 __all__ = ["CHECKS", "Data", "Finding"]
 
 _SMALL_CATEGORY = 10  # words; the median of fewer moves by several ranks with any one of them
-_MANY_TIES = 0.5
 _SOME_TIES = 0.1
 _MUCH_MISSING = 0.1
 _EXTREME = 10.0  # robust standard deviations from the median
@@ -227,20 +228,20 @@ def _small_categories(data: Data) -> Iterator[Finding]:
 
 
 def _ties(data: Data) -> Iterator[Finding]:
-    ordered = np.sort(data.lexical, axis=-1)
-    same = ordered[..., 1:] == ordered[..., :-1]
-    tied = np.zeros(ordered.shape, dtype=bool)
-    tied[..., 1:] |= same
-    tied[..., :-1] |= same
-    scored = np.maximum((~np.isnan(ordered)).sum(axis=(1, 2)), 1)
-    shares = tied.sum(axis=(1, 2)) / scored
+    shares = tied(data.lexical)
+    whole = bool((np.nan_to_num(data.lexical) % 1 == 0).all())
+    reason = (
+        "All scores are whole numbers, as ratings are; there is no outcome for ordinal scores"
+        if whole
+        else "Scores computed in 16 bits are that coarse"
+    )
     for model, share in zip(data.names("model"), shares, strict=True):
         if share > _SOME_TIES:
             yield Finding(
-                "warning" if share > _MANY_TIES else "note",
+                "warning" if share > MANY_TIES else "note",
                 f"model {model!r}",
                 f"{share:.0%} of its scores equal that of another word under the same prompt. "
-                "Scores computed in 16 bits are that coarse; tied words share a rank.",
+                f"{reason}; tied words share a rank.",
             )
 
 
@@ -361,6 +362,31 @@ def _reading(data: Data) -> Iterator[Finding]:
         yield Finding(severity, "model", f"{note.text[0].upper()}{note.text[1:]}")
 
 
+def _verdicts(data: Data) -> Iterator[Finding]:
+    if data.ds.attrs.get("kind") != "judged" or not has_verdicts(data.ds):
+        return
+    for note in outside_notes(data.ds):
+        yield Finding("warning", "model", note)
+    if data.ds["order"].to_numpy().max() < 2:
+        return
+    bias = np.abs(position_bias(data.ds).mean(("prompt", "response")).to_numpy())
+    spread = np.nanstd(data.score, axis=(1, 2))
+    named = [
+        f"{name!r} ({size:.1f} against {sd:.1f})"
+        for name, size, sd in zip(data.names("model"), bias, spread, strict=True)
+        if size > sd
+    ]
+    if named:
+        yield Finding(
+            "note",
+            "model",
+            "The log-odds of the answer that comes first, whichever it is, are larger on average "
+            f"than the SD of the scores: {few(named, quote=False)} nats. They cancel out in the "
+            "scores, each of which is the mean of both orders; but such a judge looks at the place "
+            "more than at the word.",
+        )
+
+
 def _shared_models(data: Data) -> Iterator[Finding]:
     if not {"numerator", "denominator"} <= set(data.ds.coords):
         return
@@ -407,6 +433,7 @@ CHECKS: dict[str, Callable[[Data], Iterable[Finding]]] = {
     "families": _families,
     "bases": _bases,
     "reading": _reading,
+    "verdicts": _verdicts,
     "shared models": _shared_models,
     "framings": _framings,
 }

@@ -77,6 +77,14 @@ def test_log_probs_of_words_are_those_of_torch(logprobs: Loopback) -> None:
     np.testing.assert_allclose(made["token_logprob"], expected["token_logprob"], atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Of the probability of replies:valuebias.ValueBiasWarning")
+def test_verdicts_of_a_judge_are_those_of_torch(logprobs: Loopback) -> None:
+    asked: dict[str, Any] = {"kind": "judged", "judge": "rating"}
+    made, expected = score(logprobs, **asked), score(logprobs, backend="torch", **asked)
+    np.testing.assert_allclose(made["token_logprob"], expected["token_logprob"], atol=1e-5)
+    np.testing.assert_allclose(of_words(made), of_words(expected), atol=1e-4)
+
+
 def test_whole_vocabularies_are_those_of_torch(logprobs: Loopback) -> None:
     made, expected = (
         next(iter(score(logprobs, backend=one, lexicon="vocabulary").children.values()))

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-__all__ = ["data_names", "lexicon_names", "model_names", "named_data", "prompt_names"]
+__all__ = [
+    "data_names",
+    "judge_names",
+    "lexicon_names",
+    "model_names",
+    "named_data",
+    "prompt_names",
+]
 
 
 def named_data(incomplete: str) -> list[str]:
@@ -41,6 +48,12 @@ def _prompts() -> Iterable[str]:
     return prompt_names()
 
 
+def _judges() -> Iterable[str]:
+    from valuebias.instruments.judges import judge_names
+
+    return judge_names()
+
+
 def _models() -> Iterable[str]:
     from valuebias.models.spec import model_tables
 
@@ -51,6 +64,8 @@ lexicon_names = _or_path(_lexicons)
 """Complete the name of a lexicon, or a path."""
 prompt_names = _or_path(_prompts)
 """Complete the name of a prompt set, or a path."""
+judge_names = _or_path(_judges)
+"""Complete the name of a judge, or a path."""
 model_names = _or_path(_models)
 """Complete the name of a table of models, or a path."""
 

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from valuebias._core.text import visible
-from valuebias.cli.completing import lexicon_names, model_names, prompt_names
+from valuebias.cli.completing import judge_names, lexicon_names, model_names, prompt_names
 from valuebias.cli.output import AsJson, explained_stop, is_terminal, print_json, print_table
 from valuebias.cli.sources import CategoryOf, Threshold, check_writable, restricted
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
     from valuebias.backends import Backend as Engine
+    from valuebias.instruments import Judge
 
 __all__ = ["backends", "merge", "plan", "score"]
 
-Kind = Literal["reward", "logprob", "implicit"]
+Kind = Literal["reward", "logprob", "implicit", "judged"]
 Models = Annotated[
     list[str],
     typer.Argument(
@@ -44,8 +45,24 @@ Lexicon = Annotated[
 KindOption = Annotated[
     Kind,
     typer.Option(
-        help="Rewards; log-probs of language models; or implicit rewards of policies, each against "
-        "the 'reference' that the table of models gives it."
+        help="Rewards; log-probs of language models; implicit rewards of policies, each against "
+        "the 'reference' that the table of models gives it; or what language models judge words to "
+        "be, see [bold]--judge[/bold]."
+    ),
+]
+JudgeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        help="Of [bold]--kind judged[/bold], what the models are asked: rating, yes-no, a-or-b, or "
+        "a YAML file with 'template' and 'verdicts'.",
+        autocompletion=judge_names,
+    ),
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        "--against", help="The answer that [bold]--judge a-or-b[/bold] compares each word with."
     ),
 ]
 Backend = Annotated[
@@ -105,6 +122,8 @@ def score(
     threshold: Threshold = None,
     category: CategoryOf = None,
     kind: KindOption = "reward",
+    judge: JudgeOption = None,
+    against: AgainstOption = None,
     backend: Backend = "torch",
     device: Device = None,
     threads: Threads = None,
@@ -144,6 +163,7 @@ def score(
             prompts=prompts,
             lexicon=restricted(lexicon, threshold, category),
             kind=kind,
+            judge=_judge(judge, against),
             backend=_engine(backend, {"device": device, "threads": threads, "address": address}),
             store=store,
             shard=part,
@@ -178,6 +198,8 @@ def plan(
     threshold: Threshold = None,
     category: CategoryOf = None,
     kind: KindOption = "reward",
+    judge: JudgeOption = None,
+    against: AgainstOption = None,
     backend: Backend = "torch",
     device: Device = None,
     address: Address = None,
@@ -198,6 +220,7 @@ def plan(
         prompts=prompts,
         lexicon=restricted(lexicon, threshold, category),
         kind=kind,
+        judge=_judge(judge, against),
         backend=_engine(backend, {"device": device, "address": address}),
         shard=_shard(shard),
         tokens_as=tokens_as,
@@ -233,6 +256,17 @@ def merge(
         print_json({"store": str(out), "sizes": sizes})
         return
     typer.echo(visible(out))
+
+
+def _judge(name: str | None, against: str | None) -> str | Judge | None:
+    """Read a judge that is given an answer to compare with; a name alone stays as it is."""
+    if against is None:
+        return name
+    if name is None:
+        raise ValueBiasError("--against is of a judge: give --judge a-or-b, or a YAML file.")
+    from valuebias.instruments import judge
+
+    return judge(name, against=against)
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-Kind = Literal["reward", "logprob", "implicit"]
+Kind = Literal["reward", "logprob", "implicit", "judged"]
 KindOfTable = Annotated[
     Kind | None,
     typer.Option("--kind", help="What the scores of a table of your own are, if it says nothing."),

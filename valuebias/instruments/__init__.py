@@ -1,10 +1,20 @@
-"""Instruments: the prompts asked and the words scored as their answers."""
+"""Instruments: the prompts asked, the words scored as their answers, and what judges are asked."""
 
 from __future__ import annotations
 
 from valuebias.instruments.factorial import Factorial
+from valuebias.instruments.judges import Judge, judge
 from valuebias.instruments.lexicons import lexicon, lexicon_names
 from valuebias.instruments.members import Lexicon
 from valuebias.instruments.prompts import PromptSet, prompts
 
-__all__ = ["Factorial", "Lexicon", "PromptSet", "lexicon", "lexicon_names", "prompts"]
+__all__ = [
+    "Factorial",
+    "Judge",
+    "Lexicon",
+    "PromptSet",
+    "judge",
+    "lexicon",
+    "lexicon_names",
+    "prompts",
+]

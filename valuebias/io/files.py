@@ -89,7 +89,7 @@ def read(
         models; ``text`` and ``framing`` of the prompts. Categories are columns ``category.<name>``,
         or one column ``category``, empty for words in none. Where what models and prompts are
         stands in tables of its own, :func:`read_scores` reads it all.
-    kind : {"reward", "logprob", "implicit"}, optional
+    kind : {"reward", "logprob", "implicit", "judged"}, optional
         The kind of scores in a table that does not say so itself, as those not made by
         :func:`write`.
     sheet : str, optional

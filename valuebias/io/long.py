@@ -44,7 +44,7 @@ _WHOLE, _BLANK = b"valuebias-sha256", b"0" * 64
 """Where a Parquet file has the sum of all else in it, and what stands there while it is made."""
 _SUM_OF_FILE = re.compile(rb"\x18\x10(.{16})\x18\x40([0-9a-f]{64})", re.DOTALL)
 """In the footer, which is all that says where columns are and what they are called."""
-_UNDESCRIBED = "Delete it and read the table with kind='reward', 'logprob' or 'implicit'."
+_UNDESCRIBED = "Delete it and read the table with kind='reward', 'logprob', 'implicit' or 'judged'."
 _SUM = "sum"
 """Under which what a table says of itself has its own checksum; older files lack it."""
 _FORMS = {"attrs": dict, "names": dict, "coords": dict, "escaped": list, "neutralised": bool}
@@ -222,8 +222,8 @@ def _read(path: Path, meta: Meta, kind: str | None = None) -> tuple[xr.Dataset, 
         f"truncated. If the change was meant, delete {side.name!r} and read the table with "
     )
     raise ValueBiasError(
-        f"{other}kind='reward', 'logprob' or 'implicit'.",
-        in_shell=f"{other}--kind reward, logprob or implicit.",
+        f"{other}kind='reward', 'logprob', 'implicit' or 'judged'.",
+        in_shell=f"{other}--kind reward, logprob, implicit or judged.",
     )
 
 

@@ -82,7 +82,7 @@ def read_scores(
         The prompt set that the columns belong to, as in :func:`valuebias.prompts`.
     lexicon : str, path, Lexicon or DataFrame, optional
         The word categories, as in :func:`valuebias.lexicon`. Left out, there are none.
-    kind : {"reward", "logprob", "implicit"}
+    kind : {"reward", "logprob", "implicit", "judged"}
         What was measured.
     partial : bool, default False
         Whether to read what there is where a folder has files of other kinds, or a folder, list

@@ -120,6 +120,12 @@ class ChatTemplate:
 
     def prefix(self, prompt: Said) -> str:
         """Return what stands before the answer."""
+        if self._prefix != "generation":
+            before = _attempt(self._before, _turns(prompt))
+            if isinstance(before, str):
+                # How it differs from the generation prompt is not asked.
+                self._check_asked(prompt, before)
+                return before
         return self.answer_position(prompt).before
 
     def in_parts(self) -> list[str]:

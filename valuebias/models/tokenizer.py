@@ -124,6 +124,11 @@ class Tokenizer:
         hashed = f"{text}\0{','.join(parts)}" if parts else text
         return hashlib.sha256(hashed.encode()).hexdigest()
 
+    @property
+    def name(self) -> str:
+        """What messages call the model."""
+        return self._name
+
     def __repr__(self) -> str:
         """Name the model."""
         return f"<Tokenizer of {self._name!r}: {len(self._hf_tokenizer)} tokens>"
@@ -216,12 +221,7 @@ class Tokenizer:
 
         ``first`` is (word,).
         """
-        before = self._template.prefix(prompt)
-        prefix = without_blanks(before)
-        if not prefix and not self._first.ids:
-            raise self._nothing_before(words[0] if words else "")
-        texts = [prefix, before, *(before + word for word in words)]
-        of_prefix, blank, *sequences = self._encode(texts, ["", "", *words])
+        ((prefix, of_prefix, blank, sequences),) = self.answered([prompt], words)
         first = np.array([_shared(of_prefix, sequence) for sequence in sequences], dtype=np.int64)
         for word, sequence, start in zip(words, sequences, first, strict=True):
             if np.array_equal(sequence, blank):
@@ -241,6 +241,31 @@ class Tokenizer:
                     f"that text as well, unlike other words'. Leave the word out{other}."
                 )
         return sequences, first
+
+    def answered(
+        self, prompts: Sequence[Said], answers: Sequence[str], *, opening: str = ""
+    ) -> list[tuple[str, Integers, Integers, list[Integers]]]:
+        """Tokenise conversations with each answer, and what stands before any.
+
+        For each prompt that is text without the blanks at its end, its ids, and its ids with them;
+        the opening, with which every answer begins, belongs to it.
+        """
+        before = [self._template.prefix(prompt) + opening for prompt in prompts]
+        prefixes = [without_blanks(text) for text in before]
+        if not all(prefixes) and not self._first.ids:
+            raise self._nothing_before(answers[0] if answers else "")
+        texts, named = [], []
+        for prefix, whole in zip(prefixes, before, strict=True):
+            blank = [whole] if whole != prefix else []
+            texts += [prefix, *blank, *(whole + answer for answer in answers)]
+            named += ["", *[""] * len(blank), *answers]
+        encoded = iter(self._encode(texts, named))
+        found = []
+        for prefix, whole in zip(prefixes, before, strict=True):
+            ids = next(encoded)
+            blank_ids = next(encoded) if whole != prefix else ids
+            found.append((prefix, ids, blank_ids, [next(encoded) for _ in answers]))
+        return found
 
     def prefixes(self, prompts: Sequence[str]) -> list[Integers]:
         """Tokenise what stands before the answer, to read out the whole vocabulary there."""
@@ -262,6 +287,16 @@ class Tokenizer:
         """Tokenise a text by itself, without the tokens that go around it."""
         ids = self._hf_tokenizer([text], add_special_tokens=False, verbose=False)["input_ids"][0]
         return np.array(ids, dtype=np.int64)
+
+    def markup(self, texts: Sequence[str]) -> list[list[int]]:
+        """List for each text the special tokens that are read in it in place of what it says."""
+        special = {i for i, t in self._hf_tokenizer.added_tokens_decoder.items() if t.special}
+        lists = self._hf_tokenizer(list(texts), add_special_tokens=False, verbose=False)
+        return [[i for i in ids if i in special] for ids in lists["input_ids"]]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Give the text that tokens stand for, one by one."""
+        return "".join(self._loaded.texts.of(ids))
 
     def vocabulary(self) -> pd.DataFrame:
         """List the tokens."""

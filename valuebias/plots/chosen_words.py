@@ -277,7 +277,7 @@ def _word_scores(rewards: xr.Dataset, framings: tuple[str, ...]) -> _WordScores:
         label = f"implicit reward ({drawable(rewards.attrs['units'], 24)})"
     else:
         score = outcome(rewards["score"], kind="normal")
-        noun = {"reward": "reward", "logprob": "log-prob"}[kind]
+        noun = {"reward": "reward", "logprob": "log-prob", "judged": "verdict"}[kind]
         label = f"{noun}: {describe('normal').name} ({describe('normal').unit})"
     score = score.transpose("model", "prompt", "response")
     of = rewards["framing"].to_numpy()

@@ -35,6 +35,7 @@ _RANKED = {
     "reward": "1 = highest reward",
     "logprob": "1 = most likely",
     "implicit": "1 = highest implicit reward",
+    "judged": "1 = judged best",
 }
 
 

@@ -17,6 +17,7 @@ from valuebias.analysis.auditing.confounding import word_numbers
 from valuebias.analysis.auditing.data_notes import data_notes, spelling_notes
 from valuebias.analysis.auditing.misfit import estimate_sd, make_structure, structure_notes
 from valuebias.analysis.auditing.reading import reading_notes
+from valuebias.analysis.auditing.ties import tie_notes
 from valuebias.analysis.design.noise import read_tails
 from valuebias.analysis.design.priors import Prior, as_prior
 from valuebias.analysis.estimands.weights import Contrast, category_contrasts, store_contrast
@@ -80,7 +81,7 @@ def estimate(
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
     notes = data_notes(crossing) + reading_notes(model_table(data))
     notes += spelling_notes(model_table(data), options["base"])
-    notes += plain_fit_notes(crossing.design)
+    notes += plain_fit_notes(crossing.design) + tie_notes(data, str(options["outcome"]))
     if numbers["tune"] is None:
         whole = crossing.complete and plain
         numbers["tune"] = _TUNE[numbers["sampler"]] if whole else _TUNE_INCOMPLETE

@@ -10,10 +10,14 @@ from valuebias.analysis.auditing.reading import read_before_end
 from valuebias.analysis.design.grouping import PAIR_COORDS, describe_group, known_bases
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.outcome import describe
+from valuebias.errors import few
 from valuebias.report.content import Reference
 from valuebias.schema import model_table
+from valuebias.schema.verdicts import has_verdicts, mass_outside
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from valuebias.posterior.posterior import Posterior
 
 __all__ = [
@@ -137,7 +141,23 @@ def _data(fit: Posterior) -> str:
         f"{sizes['category']} categories after {sizes['prompt']} prompts{source}. {missing} "
         "Within each model and prompt the scores were turned into the outcome "
         f"“{kind.name}” over the words of the lexicon (unit: {kind.units}).{turned}{weighed}"
-        f"{' ' if read else ''}{read}"
+        f"{' ' if read else ''}{read}{_judged(fit.data)}"
+    )
+
+
+def _judged(data: xr.Dataset) -> str:
+    """Say how scores of judges came about."""
+    if data.attrs.get("kind") != "judged" or not has_verdicts(data):
+        return ""
+    verdicts = few(dict.fromkeys(data["verdict"].to_numpy().tolist()), limit=7)
+    orders = " and of both orders" if data["order"].to_numpy().max() > 1 else ""
+    means = mass_outside(data).mean(("prompt", "response")).to_numpy()
+    low, high = f"{means.min():.1%}", f"{means.max():.1%}"
+    left = low if low == high else f"{low} to {high}, by model,"
+    return (
+        " Each model was asked as a judge, and a score is made of the probabilities of the "
+        f"verdicts {verdicts}{orders} at one place of its reply, without sampling; {left} of "
+        "the probability was that of other tokens."
     )
 
 

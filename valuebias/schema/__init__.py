@@ -25,9 +25,12 @@ many tokens before the end; after a semicolon for which answers it was elsewhere
 ``read_token``, the token there ("" where it is the answer's own, or is not known). Where a reward
 model was scored by several labels of its head, each is a row: ``reward_model`` says of which model
 and ``label`` which one, and a fit takes rows of one reward model for one model. Implicit rewards of
-policies have ``reference``, the model that each was scored against, and ``beta``. Attributes:
-``schema`` ("valuebias/1"), ``kind`` (reward, logprob or implicit), ``units`` ("1" for rewards,
-whose scale is arbitrary, else "nat") and ``provenance`` (JSON text).
+policies have ``reference``, the model that each was scored against, and ``beta``. Log-probs made
+here have the variable ``token_logprob`` over model, prompt, response and token; those of a judge's
+verdicts, of which scores of kind judged are made, have on token ``verdict`` and ``order``, and
+:func:`mass_outside` and :func:`position_bias` read them. Attributes: ``schema`` ("valuebias/1"),
+``kind`` (reward, logprob, implicit or judged), ``units`` ("1" for rewards, whose scale is
+arbitrary, and for what judges say, else "nat") and ``provenance`` (JSON text).
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ from valuebias.schema.contract import (
 )
 from valuebias.schema.joining import concat
 from valuebias.schema.validation import validate
+from valuebias.schema.verdicts import mass_outside, position_bias
 
 __all__ = [
     "DIMS",
@@ -55,8 +59,10 @@ __all__ = [
     "STAGES",
     "build",
     "concat",
+    "mass_outside",
     "member_table",
     "model_table",
+    "position_bias",
     "prompt_table",
     "validate",
     "word_table",

@@ -73,7 +73,7 @@ def build(
         What is known of the words, such as their frequency: one row per word, named by the index or
         by a column ``response``. Every column becomes a coord on response, which is NaN or "" for
         words without a row; rows of other words are left out.
-    kind : {"reward", "logprob", "implicit"}
+    kind : {"reward", "logprob", "implicit", "judged"}
         What was measured.
     units : str, optional
         Found from `kind` when left out: ``"1"`` or ``"nat"``.

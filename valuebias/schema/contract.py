@@ -29,7 +29,12 @@ __all__ = [
 
 SCHEMA = "valuebias/1"
 DIMS = ("model", "prompt", "response")
-KINDS: Mapping[str, str] = {"reward": "1", "logprob": "nat", "implicit": "nat"}
+KINDS: Mapping[str, str] = {
+    "reward": "1",
+    "logprob": "nat",
+    "implicit": "nat",
+    "judged": "1",
+}
 """Each kind of score and its units."""
 STAGES = ("pretrained", "instruct", "reward")
 SIGNS: Mapping[str, float] = {"positive": 1.0, "negative": -1.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ from valuebias._core.arrays import Floats, Integers
 from valuebias.backends.base import Backend, LoadedModel, OutOfMemory, Source
 from valuebias.backends.packing import Packed, distinct, pack_rewards, pack_targets
 from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.instruments import Judge
 from valuebias.models.tokenizer import Tokenizer
+from valuebias.models.verdicts import verdict_targets
 from valuebias.scoring.request import Block, ScoringRequest
 
 __all__ = ["NO_TOKENS", "Batch", "Conversations", "Runner", "loaded", "pack"]
@@ -59,12 +62,27 @@ class Conversations:
             return self._tokens(block)
         if self._request.kind == "reward":
             return Batch(block, [ids for t in texts for ids in self._tokenizer.rewards(t, words)])
+        if self._request.judge is not None:
+            return self._judged(block, texts, words, self._request.judge)
         sequences, first = [], []
         for text in texts:
             ids, starts = self._tokenizer.targets(text, words)
             sequences += ids
             first.append(starts)
         return Batch(block, sequences, np.concatenate(first))
+
+    def _judged(
+        self, block: Block, texts: Sequence[str], words: Sequence[str], judge: Judge
+    ) -> Batch:
+        """Tokenise what a judge is asked, with each verdict: they share all but one token."""
+        sequences: list[Integers] = []
+        first = []
+        pairs = itertools.product(texts, words)
+        messages = (said for text, word in pairs for said in judge.messages(text, word))
+        for ids, start in verdict_targets(self._tokenizer, judge, messages):
+            sequences += ids
+            first += [start] * len(ids)
+        return Batch(block, sequences, np.array(first, dtype=np.int64))
 
     def _tokens(self, block: Block) -> Batch:
         """Leave out conversations that equal an earlier token's after the same prompt."""

@@ -156,7 +156,7 @@ class InMemory:
         places = [self._held[name] for name in self._models]
         values = np.stack([held.scores for held in places])
         ds = store.laid_out(self._request, details, self._request.words, values)
-        if self._request.kind == "logprob":
+        if self._request.n_token_scores:
             width = max(1, *(held.tokens.shape[2] for held in places))
             tokens = np.stack([_widened(held.tokens, width) for held in places])
             ds = ds.assign(token_logprob=((*DIMS, "token"), tokens))
@@ -203,6 +203,11 @@ class BlockWriter:
             self._check(block, scores)
             # A log-prob of 0 may come out as 1e-8. In place: a block may have millions.
             self._model_scores.keep(block, np.minimum(scores, 0, out=scores))
+        elif self._request.judge is not None:
+            verdicts = values.reshape(*shape, self._request.judge.width)
+            self._check(block, np.where(np.isfinite(verdicts).all(axis=-1), 0, np.nan))
+            verdicts = np.minimum(verdicts, 0)
+            self._model_scores.keep(block, self._request.judge.scores(verdicts), verdicts)
         elif batch.first is not None:
             lengths = np.array([len(ids) for ids in batch.sequences], dtype=np.int64)
             own_tokens = np.arange(values.shape[1]) < (lengths - batch.first)[:, None]

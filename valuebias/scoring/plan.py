@@ -27,7 +27,7 @@ from valuebias.models.spec import Model, path_of
 from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, pack
 from valuebias.scoring.labels import with_labels
-from valuebias.scoring.prepare import checkpoint_of, reading_of, shared
+from valuebias.scoring.prepare import checkpoint_of, first_asked, reading_of, shared
 from valuebias.scoring.request import (
     Block,
     Kind,
@@ -170,6 +170,7 @@ def plan(
     kind: Kind = "reward",
     backend: str | type[Backend] | Backend = "torch",
     shard: tuple[int, int] | None = None,
+    judge: Any = None,
     tokens_as: str = "text",
     batch_tokens: int | None = None,
     trust_remote_code: bool = False,
@@ -186,13 +187,15 @@ def plan(
         What :func:`valuebias.prompts` takes.
     lexicon : str, path, Lexicon, DataFrame, mapping or sequence of str, optional
         As in :func:`valuebias.score`; ``"vocabulary"`` for every token.
-    kind : {"reward", "logprob", "implicit"}
+    kind : {"reward", "logprob", "implicit", "judged"}
         What is to be measured; of policies the table has a row for each reference, too.
     backend : str, type of Backend or Backend
         What is to run the models.
     shard : pair of int, optional
         As in :func:`valuebias.score`: what the i-th of n shards would do. Models of which it has no
         part are left out.
+    judge : str, path, Judge or mapping, optional
+        As in :func:`valuebias.score`.
     tokens_as : {"text", "ids"}
         As in :func:`valuebias.score`.
     batch_tokens : int, optional
@@ -231,6 +234,7 @@ def plan(
         lexicon=lexicon,
         kind=kind,
         pooling="sum",
+        judge=judge,
         tokens_as=tokens_as,
         trust_remote_code=trust_remote_code,
         batch_tokens=batch_tokens,
@@ -260,7 +264,7 @@ def plan(
             labelled = label_coords(resolved, checkpoint_of(model))
             bases[labelled.get("reward_model", name)] = resolved.model.base or of_policy
         tokenizer = Tokenizer(resolved)
-        prompt = str(request.prompts.table["text"].iloc[0])
+        prompt = first_asked(request)
         before = tokenizer.prefix(prompt)
         said = [
             str(tokenizer.start(prompt)),
@@ -409,8 +413,10 @@ def _work(pack_: Pack, engine: Backend) -> tuple[int, int]:
 
 
 def _unpacked(batch: Batch, request: ScoringRequest) -> int:
-    length = sum(map(len, batch.sequences))
-    n = len(batch.sequences)
+    # The verdicts of a judge end one conversation.
+    verdicts = 1 if request.judge is None else len(request.judge.labels)
+    whole = batch.sequences[::verdicts]
+    length, n = sum(map(len, whole)), len(whole)
     repeats = 1.0 if batch.source is None else len(batch.source) / max(1, n)
     # Of a word's last token nothing is read.
     unread = n if request.measured == "logprob" and batch.first is not None else 0

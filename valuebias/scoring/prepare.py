@@ -12,6 +12,7 @@ from valuebias._core.arrays import Integers
 from valuebias._core.provenance import sha256
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError
+from valuebias.instruments import Judge
 from valuebias.models.bases import followed
 from valuebias.models.fingerprint import Unknowable, fingerprint
 from valuebias.models.labels import label_coords
@@ -19,6 +20,7 @@ from valuebias.models.reading import Reading
 from valuebias.models.resolve import Resolved, resolve
 from valuebias.models.spec import Model, path_of, read_models
 from valuebias.models.tokenizer import Tokenizer
+from valuebias.models.verdicts import check_no_markup, response_tokens, verdict_targets
 from valuebias.models.weights import companions, digest, digest_files
 from valuebias.scoring.request import ScoringRequest, block_shape
 from valuebias.scoring.sharing import Share, Work
@@ -29,6 +31,7 @@ __all__ = [
     "Tokenizers",
     "by_base",
     "checkpoint_of",
+    "first_asked",
     "prepare",
     "reading_of",
     "shared",
@@ -109,6 +112,8 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
         served = engine.served(resolved.source)
         if served is not None:
             engine.check_tokens(resolved.source, _samples(request, tokenizer))
+        if request.judge is not None:
+            _check_judge(request, request.judge, tokenizer)
         reading = reading_of(request, tokenizer) if request.kind == "reward" else None
         coords = resolved.model.coords() | label_coords(resolved, checkpoint_of(specified))
         if reading is not None:
@@ -211,11 +216,34 @@ def reading_of(request: ScoringRequest, tokenizer: Tokenizer) -> Reading:
     return tokenizer.reading(prompt, *([] if request.words is None else [request.words]))
 
 
+def first_asked(request: ScoringRequest) -> str:
+    """Give what the user says first: a prompt, or a message with it to a judge."""
+    prompt = str(request.prompts.table["text"].iloc[0])
+    if request.judge is None:
+        return prompt
+    return request.judge.messages(prompt, (request.words or ("",))[0])[0]
+
+
+def _check_judge(request: ScoringRequest, judge: Judge, tokenizer: Tokenizer) -> None:
+    """Refuse verdicts and texts that a model does not read as they are meant."""
+    list(verdict_targets(tokenizer, judge, [first_asked(request)]))
+    texts = [
+        ("the template of the judge", judge.template),
+        ("its opening", judge.opening),
+        ("against", judge.against or ""),
+    ]
+    texts += [(f"the prompt {name!r}", str(t)) for name, t in request.prompts.table["text"].items()]
+    texts += [("a word", word) for word in request.words or ()]
+    check_no_markup(tokenizer, texts)
+
+
 def _n_tokens(request: ScoringRequest, tokenizer: Tokenizer) -> tuple[int, ...] | None:
     """Count each word's tokens after the first prompt; prompts hardly differ in that."""
     if request.words is None:
         return None
     prompt = str(request.prompts.table["text"].iloc[0])
+    if request.judge is not None:
+        return response_tokens(tokenizer, request.judge, prompt, request.words)
     if request.measured == "logprob":
         sequences, first = tokenizer.targets(prompt, request.words)
         return tuple(len(ids) - int(n) for ids, n in zip(sequences, first, strict=True))
@@ -225,7 +253,7 @@ def _n_tokens(request: ScoringRequest, tokenizer: Tokenizer) -> tuple[int, ...] 
 def _prefix(request: ScoringRequest, tokenizer: Tokenizer) -> str | None:
     """Describe where words begin, unless that is at the end of a generation prompt."""
     # For rewards, too: a template that loses text must be refused before any work is done.
-    before = tokenizer.prefix(str(request.prompts.table["text"].iloc[0]))
+    before = tokenizer.prefix(first_asked(request))
     return before.how if request.measured == "logprob" and before.remarkable else None
 
 

@@ -16,7 +16,8 @@ import pandas as pd
 from valuebias._core.checks import WHOLE, check_known, check_number
 from valuebias._core.frames import as_frame
 from valuebias.errors import ValueBiasError, ValueBiasWarning
-from valuebias.instruments import Lexicon, PromptSet
+from valuebias.instruments import Judge, Lexicon, PromptSet
+from valuebias.instruments import judge as as_judge
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.models.spec import Model, read_models
@@ -34,7 +35,7 @@ _PAIRS = 4096
 # Log-probs of a vocabulary cost one token per prompt, but each pair is a number in memory.
 _ROW_VALUES = 2**22
 
-Kind = Literal["reward", "logprob", "implicit"]
+Kind = Literal["reward", "logprob", "implicit", "judged"]
 Measured = Literal["reward", "logprob"]
 Words = str | PathLike[str] | Lexicon | pd.DataFrame | Mapping[str, Sequence[str]] | Sequence[str]
 
@@ -52,17 +53,25 @@ class ScoringRequest:
     # Whether a token of the vocabulary is scored as the text it stands for, or its id is put into
     # the conversation as it is.
     tokens_as: str
+    judge: Judge | None = None  # of kind "judged": what is asked
     share: Share | None = None  # which part of it is to be computed; None = all
 
     @property
     def measured(self) -> Measured:
-        """What an engine computes: implicit rewards are made of log-probs."""
+        """What an engine computes: implicit rewards and verdicts are made of log-probs."""
         return "reward" if self.kind == "reward" else "logprob"
 
     @property
     def rows(self) -> bool:
         """Whether a single forward pass gives the scores of the whole vocabulary."""
         return self.words is None and self.measured == "logprob"
+
+    @property
+    def n_token_scores(self) -> int:
+        """How many log-probs of tokens a store begins with room for, at each pair; 0 = none."""
+        if self.judge is not None:
+            return self.judge.width
+        return 1 if self.kind == "logprob" and self.words is not None else 0
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that all scores in one store must share, in JSON's types."""
@@ -75,13 +84,14 @@ class ScoringRequest:
                 whole = all(dtype == np.bool_ for dtype in member.dtypes)
                 marks = [list(member), member.to_numpy(dtype=int if whole else float).tolist()]
             answers = _digest([list(self.words), marks])
+        judge = {} if self.judge is None else self.judge.settings()
+        pooled = self.measured == "logprob" and self.words is not None and self.judge is None
         return {
             "kind": self.kind,
+            **{f"judge's {field}": value for field, value in judge.items()},
             "prompts": _digest([list(table.index), list(table), table.astype(str).values.tolist()]),
             "lexicon": answers,
-            "pooling": self.pooling
-            if self.measured == "logprob" and self.words is not None
-            else None,
+            "pooling": self.pooling if pooled else None,
             "tokens_as": (self.tokens_as if self.kind == "reward" and self.words is None else None),
         }
 
@@ -113,6 +123,7 @@ def make_request(
     kind: str,
     pooling: str,
     tokens_as: str,
+    judge: Any = None,
     trust_remote_code: bool = False,
     batch_tokens: int | None = None,
 ) -> ScoringRequest:
@@ -129,6 +140,7 @@ def make_request(
         check_number(batch_tokens, "batch_tokens", expected, least=1, kinds=WHOLE)
     specified = read_models(models, trust_remote_code=trust_remote_code)
     _check_references(specified, kind, vocabulary=words is None)
+    chosen_judge = _judge(judge, kind, vocabulary=words is None)
     return ScoringRequest(
         models=specified,
         prompts=as_prompts(prompts),
@@ -137,7 +149,35 @@ def make_request(
         kind=cast(Kind, kind),
         pooling=pooling,
         tokens_as=tokens_as,
+        judge=chosen_judge,
     )
+
+
+def _judge(given: Any, kind: str, *, vocabulary: bool) -> Judge | None:
+    """Read the judge, which scores of kind "judged" have, and no others."""
+    if kind != "judged":
+        if given is not None:
+            raise ValueBiasError(
+                f"A judge is given, and kind is {kind!r}; give kind='judged', or leave judge= out.",
+                in_shell=f"A judge is given, and --kind is {kind}; give --kind judged, or leave "
+                "--judge out.",
+            )
+        return None
+    if given is None:
+        said, of = "kind is 'judged', and no judge is given. Give", "from 1 to 5"
+        raise ValueBiasError(
+            f"{said} judge='rating', {of}, or your own: valuebias.Judge(template=..., "
+            "verdicts=...).",
+            in_shell=f"{said} --judge rating, {of}, or a YAML file with 'template' and 'verdicts'.",
+        )
+    if vocabulary:
+        raise ValueBiasError(
+            "Words are judged, and the lexicon is 'vocabulary', every token of which would be a "
+            "conversation of its own. Give words, or score the vocabulary by kind='logprob'.",
+            in_shell="Words are judged, and --lexicon is vocabulary, every token of which would be "
+            "a conversation of its own. Give words, or score the vocabulary by --kind logprob.",
+        )
+    return as_judge(given)
 
 
 def _check_references(models: Sequence[Model], kind: str, *, vocabulary: bool) -> None:
@@ -149,11 +189,12 @@ def _check_references(models: Sequence[Model], kind: str, *, vocabulary: bool) -
                 "that it was held to in training: in a column 'reference' of the models table, or "
                 "as Model(..., reference='org/model'). Log-probs, kind='logprob', need none."
             )
-        if kind == "reward" and model.reference is not None:
+        if kind in ("reward", "judged") and model.reference is not None:
+            other = "a reward model" if kind == "reward" else "to judge by itself"
             raise ValueBiasError(
                 f"The model {model.name!r} has a reference, so that it is a policy, whose reward "
-                "is implicit in two models' log-probs: give kind='implicit'. If it is a reward "
-                "model, leave the reference out."
+                f"is implicit in two models' log-probs: give kind='implicit'. If it is {other}, "
+                "leave the reference out."
             )
     if kind == "implicit" and vocabulary:
         raise ValueBiasError(
@@ -168,7 +209,8 @@ def block_shape(request: ScoringRequest, n_responses: int) -> tuple[int, int]:
     total = len(request.prompts)
     if request.words is None and request.kind == "reward":
         return 1, min(n_responses, _PAIRS)
-    most = (_ROW_VALUES if request.rows else _PAIRS) // n_responses
+    each = 1 if request.judge is None else request.judge.orders
+    most = (_ROW_VALUES if request.rows else _PAIRS) // (n_responses * each)
     # Blocks of like size, so that no small rest fails to fill a pack.
     parts = -(-total // max(1, most))
     return -(-total // parts), n_responses

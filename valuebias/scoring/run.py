@@ -35,6 +35,7 @@ from valuebias.scoring.references import (
 )
 from valuebias.scoring.request import Block, Kind, ScoringRequest, Words, make_request
 from valuebias.scoring.sharing import ScoringShard, check_shard
+from valuebias.scoring.verdicts import with_verdicts_checked
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -63,6 +64,7 @@ def score(
     store: Store,
     shard: tuple[int, int],
     client: Client | None = ...,
+    judge: Any = ...,
     pooling: str = ...,
     tokens_as: str = ...,
     batch_tokens: int | None = ...,
@@ -81,6 +83,7 @@ def score(
     backend: str | type[Backend] | Backend = ...,
     store: Store | None = ...,
     client: Client | None = ...,
+    judge: Any = ...,
     pooling: str = ...,
     tokens_as: str = ...,
     batch_tokens: int | None = ...,
@@ -99,6 +102,7 @@ def score(
     backend: str | type[Backend] | Backend = ...,
     store: Store | None = ...,
     client: Client | None = ...,
+    judge: Any = ...,
     pooling: str = ...,
     tokens_as: str = ...,
     batch_tokens: int | None = ...,
@@ -118,6 +122,7 @@ def score(
     store: Store | None = ...,
     shard: tuple[int, int] | None,
     client: Client | None = ...,
+    judge: Any = ...,
     pooling: str = ...,
     tokens_as: str = ...,
     batch_tokens: int | None = ...,
@@ -136,6 +141,7 @@ def score(
     store: Store | None = None,
     shard: tuple[int, int] | None = None,
     client: Client | None = None,
+    judge: Any = None,
     pooling: str = "sum",
     tokens_as: str = "text",
     batch_tokens: int | None = None,
@@ -156,11 +162,12 @@ def score(
     lexicon : str, path, Lexicon, DataFrame, mapping or sequence of str, optional
         What :func:`valuebias.lexicon` takes (agency–communion if not given); or a sequence of words
         without categories; or ``"vocabulary"``: every token of each model's vocabulary.
-    kind : {"reward", "logprob", "implicit"}
+    kind : {"reward", "logprob", "implicit", "judged"}
         ``"reward"``: the reward of the conversation in which the word is the answer.
         ``"logprob"``: the log-prob of the word as the answer, in nats. ``"implicit"``: the implicit
         reward of a policy, such as DPO trains, β Σ (log π − log π_ref) over the word's tokens; each
-        model has a `reference`, and may have a `beta` (:class:`valuebias.Model`).
+        model has a `reference`, and may have a `beta` (:class:`valuebias.Model`). ``"judged"``: the
+        verdict of a language model on the word as the answer, for which it is asked by a `judge`.
     backend : str, type of Backend or Backend
         A name that :func:`valuebias.backends.backend_names` gives, or a backend itself, which may
         have options.
@@ -179,6 +186,10 @@ def score(
         worker keeps one model loaded. What a worker that was killed had is computed again by the
         others. Workers have the same versions, and see models' files under the same paths. Needs
         ``pip install "valuebias[cluster]"``.
+    judge : str, path, Judge or mapping, optional
+        Of kind "judged": what :func:`valuebias.judge` takes, such as ``"rating"``. The score is
+        made of the log-probs of its verdicts, which the variable ``token_logprob`` keeps, one a
+        verdict (coord ``verdict``); nothing is generated.
     pooling : {"sum", "mean"}
         How the log-probs of a word's several tokens, or for policies their log-ratios, become its
         score. Each log-prob is kept in the variable ``token_logprob``.
@@ -215,7 +226,8 @@ def score(
     -----
     ValueBiasWarning
         If the base of some of several models is not known, neither from what is given nor from
-        their files; or memory ran out and packs were made smaller.
+        their files; memory ran out and packs were made smaller; or a judge leaves more than a tenth
+        of the probability, on average, for other tokens than its verdicts.
 
     Notes
     -----
@@ -237,6 +249,7 @@ def score(
         prompts=prompts,
         lexicon=lexicon,
         kind=kind,
+        judge=judge,
         pooling=pooling,
         tokens_as=tokens_as,
         trust_remote_code=trust_remote_code,
@@ -272,7 +285,7 @@ def score(
     if store is not None and request.share is not None:
         n_blocks, n_scores = len(done), sum(block.pairs for block in done)
         return ScoringShard(Path(store), request.share.index, request.share.n, n_blocks, n_scores)
-    return keeper.scores()
+    return with_verdicts_checked(keeper.scores())
 
 
 def _keeper(path: Path | None, request: ScoringRequest) -> InMemory | OnDisk:

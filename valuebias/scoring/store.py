@@ -39,6 +39,7 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning, few, shown
 from valuebias.io.files import escape_texts, unescape_texts
 from valuebias.schema.building import assemble
 from valuebias.schema.contract import KINDS, SCHEMA
+from valuebias.schema.verdicts import verdict_coords
 from valuebias.scoring.model_scores import TOKENS, ModelScores
 from valuebias.scoring.request import ScoringRequest, block_shape
 from valuebias.scoring.sharing import Share, check_same_shard
@@ -116,7 +117,7 @@ def open_store(
             _describe(stored[entry.name], entry)
     models += [about(entry) for entry in entries if entry.name not in stored]
     shape = shape_of(path) or block_shape(request, len(request.words))
-    tokens = tokens_of(path) or (1 if request.kind == "logprob" else 0)
+    tokens = tokens_of(path) or request.n_token_scores
     lay_out(path, laid_out(request, recorded, request.words), shape, tokens=tokens)
     rows = {entry["name"]: row for row, entry in enumerate(models)}
     return {entry.name: ModelScores(path, rows[entry.name]) for entry in entries}
@@ -131,6 +132,8 @@ def begun(request: ScoringRequest) -> dict[str, Any]:
         "lexicon": about,
     }
     details: dict[str, Any] = {"by": _BY, "scoring": scoring}
+    if request.judge is not None:
+        scoring["judge"] = request.judge.about()
     if request.share is not None:
         details["shard"] = request.share.record()
     # Through JSON and back, so that it compares equal with what is read from a store.
@@ -362,7 +365,7 @@ def laid_out(
     if counts:
         index = pd.Series(responses, dtype=object)
         words = pd.DataFrame({"n_tokens": np.mean(counts, axis=0)}).set_axis(index, axis=0)
-    return assemble(
+    ds = assemble(
         scores,
         models=table.set_axis([entry["name"] for entry in models], axis=0),
         prompts=request.prompts,
@@ -372,6 +375,8 @@ def laid_out(
         kind=request.kind,
         provenance=provenance,
     )
+    said = provenance["scoring"].get("judge")
+    return ds if said is None else ds.assign_coords(verdict_coords(said))
 
 
 def laid_out_group(
@@ -394,6 +399,7 @@ def _write(ds: xr.Dataset, store: Any, shape: tuple[int, int], *, tokens: int = 
     Chunks are not compressed: blocks are written as their bytes.
     """
     encoding: dict[str, Any] = {"score": {"chunks": (1, *shape), "compressors": None}}
+    tokens = ds.sizes.get("token", tokens)  # of a judge's verdicts their names say it
     if tokens:
         per_token = np.broadcast_to(np.float32(np.nan), (*ds["score"].shape, tokens))
         ds = ds.assign(token_logprob=(("model", "prompt", "response", "token"), per_token))
