@@ -48,6 +48,19 @@ ELSEWHERE = {
     ("analysis/ablation/layout.py", "share_remaining(base_gap=...)"): (
         "tests/ablation/test_fitting.py::test_shares_left"
     ),
+    ("analysis/auditing/alike_prompts.py", "dataset.drop_sel(prompt={})"): (
+        "tests/analysis/auditing/test_alike_prompts.py::"
+        "test_scores_that_do_not_depend_on_the_prompt_are_refused"
+    ),
+    ("analysis/auditing/alike_prompts.py", "valuebias.audit(dataset)"): (
+        "tests/analysis/auditing/test_alike_prompts.py::"
+        "test_a_column_under_two_prompts_is_refused_by_name"
+    ),
+    (
+        "valuebias/schema/spelling.py",
+        "dataset.assign_coords({}=('model', [{}.get(name, name) for name in "
+        "dataset[{}].values.tolist()]))",
+    ): "tests/fitting/test_bases.py::test_bases_that_differ_in_spelling_are_mended_by_the_line",
     ("analysis/auditing/reading.py", "Model(..., reward_at='last')"): (
         "tests/models/test_reading.py::test_a_class_that_reads_by_another_rule_is_refused"
     ),

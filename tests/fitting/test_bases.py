@@ -299,6 +299,19 @@ def test_other_coordinates_of_bases_are_held_to_one_spelling() -> None:
             valuebias.fit(ds, seed=1, progress=False, **settings)
 
 
+def test_bases_that_differ_in_spelling_are_mended_by_the_line() -> None:
+    ds = simulate(n_models={"A": 3, "B": 3}, n_prompts=2, n_words=12, seed=1)
+    ds = ds.assign_coords(base=("model", ["x 1", "X 1", "x 2", "y 1", "y 1", "y 2"]))
+    with pytest.raises(ValueBiasError, match="differ in capitals") as caught:
+        valuebias.fit(ds, seed=1, progress=False)
+    line = re.search(r"dataset = dataset\.assign_coords\(.*\)\)", str(caught.value))
+    assert line is not None
+    scope = {"dataset": ds}
+    exec(line[0], scope)  # noqa: S102
+    assert scope["dataset"]["base"].to_numpy().tolist()[:2] == ["x 1", "x 1"]
+    fit(scope["dataset"], draws=20, tune=20, chains=1)
+
+
 def test_bases_that_look_alike_are_noted_and_predicted_with_a_warning() -> None:
     ds = simulate(n_models={"A": 3, "B": 3}, n_prompts=2, n_words=12, seed=1)
     ds = ds.assign_coords(base=("model", ["org/a1", "a1", "a2", "b1", "b1", "b2"]))

@@ -189,7 +189,7 @@ def test_coords_say_what_is_known() -> None:
         ({"location": "org/a", "trust_remote_code": "perhaps"}, "expected true or false"),
         ({"location": "org/a", "family": 3}, "expected text"),
         ({"location": "org/a", "revision": 1234}, "expected text"),
-        ({"location": "org/a", "template": "chatt"}, "expected 'chat', 'plain', a text"),
+        ({"location": "org/a", "template": "chatt"}, "expected 'chat', 'plain', 'pair', a text"),
         ({"location": "org/a", "template": "{prompt}"}, "once each"),
         ({"location": "org/a", "template": "{response} {prompt}"}, r"Put \{prompt\} first"),
     ],

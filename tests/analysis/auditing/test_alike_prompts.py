@@ -62,6 +62,8 @@ def test_a_column_under_two_prompts_is_refused_by_name(clean) -> None:
         ValueBiasError, match=f"'{names[1]}' and '{names[3]}' have the same scores "
     ):
         fit(scored(clean, score))
+    found = valuebias.audit(scored(clean, score)).findings["detail"]
+    assert found.str.startswith("2 prompts have the same scores from every model").any()
 
 
 def test_prompts_that_differ_in_level_only_are_refused(clean) -> None:
