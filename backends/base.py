@@ -20,6 +20,7 @@ from valuebias.errors import ValueBiasError
 
 __all__ = [
     "OWN_OUTPUT",
+    "STEPS",
     "Backend",
     "LoadedModel",
     "OutOfMemory",
@@ -30,7 +31,9 @@ __all__ = [
     "reading_place",
 ]
 
-OWN_OUTPUT = ("score", "rewards")
+STEPS = "steps"
+"""The head of process reward models: what their output has at the marks after each step."""
+OWN_OUTPUT = ("score", "rewards", STEPS)
 """What a model's own output may have its rewards in, beside its logits."""
 
 Kind = Literal["reward", "logprob"]
@@ -102,9 +105,10 @@ class Source:
     head : str or callable
         Where the reward comes from. ``"logits"``: the model's classification head, of whose labels
         `label` is read. ``"score"``, ``"rewards"``: the attribute of that name that the model's own
-        output has, of one value a conversation, or of one a label. A callable: takes hidden states
-        after the last norm, a torch.Tensor of float32, shape (R, hidden), and returns rewards,
-        shape (R,) or (R, 1).
+        output has, of one value a conversation, or of one a label. ``"steps"``: the probability of
+        `label` at each `step_token`, over which `over_steps` is taken. A callable: takes hidden
+        states after the last norm, a torch.Tensor of float32, shape (R, hidden), and returns
+        rewards, shape (R,) or (R, 1).
     own_code : bool
         Whether ``"logits"`` are those that the model itself puts out for a conversation that ends
         at the reading place, wherever in it the model's own code reads them.
@@ -124,6 +128,10 @@ class Source:
         Names the weights, wherever they came from.
     trust_remote_code : bool
         Whether code that comes with the model may run.
+    step_token : int, optional
+        The token at which a process reward model says how good the step before it is.
+    over_steps : {"last", "min", "product", "mean"}
+        What several steps give together.
     pair : bool
         Whether conversations are two texts for an encoder, both of which end in the same token.
     adapter : pathlib.Path, optional
@@ -153,6 +161,8 @@ class Source:
     dtype: str = "float32"
     weights_sha256: str = ""
     trust_remote_code: bool = False
+    step_token: int | None = None
+    over_steps: str = "last"
     pair: bool = False
     adapter: Path | None = None
     shared: bool = False

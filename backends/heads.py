@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from valuebias._core.arrays import Floats
 from valuebias.backends import prepacked
 from valuebias.backends.attention import Tree
-from valuebias.backends.base import Source, hidden_states
+from valuebias.backends.base import STEPS, Source, hidden_states
 from valuebias.errors import ValueBiasError
 
 __all__ = ["Head", "autocast_inside"]
@@ -64,6 +64,7 @@ class Head(nn.Module):
             self.head = widened_callable(source.head, source.name)
         config: Any = model.config
         # BERT and its kin tell two texts apart by the types of their tokens.
+        self._step_token, self._over_steps = source.step_token, source.over_steps
         self._has_types = source.pair and getattr(config, "type_vocab_size", 0) > 1
         self.config = config.get_text_config() if hasattr(config, "get_text_config") else config
 
@@ -87,6 +88,8 @@ class Head(nn.Module):
             output = self.model(ids, attention_mask=torch.ones_like(ids), **more)
         except RuntimeError as error:
             raise self._narrow(error, "The model's own code") from error
+        if self.head == STEPS:
+            return self._of_steps(ids, output)
         if self.head == "score":
             score = getattr(output, "score", None)
             if isinstance(score, Tensor) and score.ndim == 2 and len(score) == len(ids):
@@ -104,6 +107,39 @@ class Head(nn.Module):
                 "head= a function of the hidden states."
             )
         return cast(Tensor, logits.reshape(len(ids), -1)[:, self.at])
+
+    def _of_steps(self, ids: Tensor, output: Any) -> Tensor:
+        """Read the marks after steps; softmax over labels, of a single one the sigmoid."""
+        logits: Any = getattr(output, "logits", None)
+        if isinstance(output, tuple):
+            logits = output[0]
+        fits = _is_numbers(logits) and logits.ndim == 3 and logits.shape[:2] == ids.shape
+        if not fits or max(self.labels) >= logits.shape[2]:
+            raise ValueBiasError(
+                f"{self.name}: its output has as logits {_describe(logits)} for {len(ids)} "
+                f"conversations of {ids.shape[1]} tokens; expected a tensor of real numbers, a row "
+                f"a token, with a column for the label {max(self.labels)}. head='steps' is for "
+                "process reward models, which classify tokens."
+            )
+        logits = logits.float()
+        chance: Tensor = logits.softmax(-1) if logits.shape[2] > 1 else logits.sigmoid()
+        marks = torch.eq(ids, -1 if self._step_token is None else self._step_token)[:, :, None]
+        if not marks.any(1).all():
+            raise ValueBiasError(
+                f"{self.name}: a conversation has no step mark (token {self._step_token}), so that "
+                "there is nothing to read. Put the mark after {response} in template=."
+            )
+        at = chance[:, :, list(self.labels)]
+        if self._over_steps == "min":
+            found = torch.where(marks, at, torch.inf).amin(1)
+        elif self._over_steps == "product":
+            found = torch.where(marks, at.log(), 0.0).sum(1).exp()
+        elif self._over_steps == "mean":
+            found = torch.where(marks, at, 0.0).sum(1) / marks.sum(1)
+        else:
+            last = ids.shape[1] - 1 - marks[:, :, 0].flip(1).int().argmax(1)
+            found = at[torch.arange(len(ids), device=ids.device), last]
+        return found if isinstance(self.at, list) else found[:, 0]
 
     def rewards(self, hidden: Tensor) -> Tensor:
         """Return rewards in float32, shape (R,); of several labels, shape (R, labels)."""

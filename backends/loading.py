@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from torch import nn
 
 from valuebias._core.foreign import reading
 from valuebias.backends import attention
-from valuebias.backends.base import Source
+from valuebias.backends.base import STEPS, Source
 from valuebias.backends.comparing import check_own, eager, running, takes_trees
 from valuebias.backends.gguf.config import gguf_config
 from valuebias.backends.gguf.files import read_gguf, whole
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["ADAPTER", "from_files", "load", "load_gguf", "load_tree", "quiet"]
 
 ADAPTER = "adapter_config.json"
+_TOKENS = "AutoModelForTokenClassification"
 _IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.\d+\.")
 _MADE_ANEW = ("inv_freq", ".masked_bias", ".attn.bias", ".attention.bias", "num_batches_tracked")
 """Endings of buffers' names that older checkpoints hold although models compute them."""
@@ -114,6 +116,8 @@ def from_files(
         family: Any = transformers.AutoModelForCausalLM
     elif callable(source.head):
         family = transformers.AutoModel
+    elif source.head == STEPS:
+        family = _classifier_of_tokens(source)
     else:
         family = transformers.AutoModelForSequenceClassification
     options: dict[str, Any] = {
@@ -122,7 +126,11 @@ def from_files(
         "trust_remote_code": source.trust_remote_code,
         "output_loading_info": True,
     }
-    if source.labels is not None and family is transformers.AutoModelForSequenceClassification:
+    classifies = (
+        transformers.AutoModelForSequenceClassification,
+        transformers.AutoModelForTokenClassification,
+    )
+    if source.labels is not None and family in classifies:
         options["num_labels"] = source.labels
     if source.file is None and (Path(source.folder) / ADAPTER).is_file():
         # transformers would apply it to the weights, so it is made to look in another folder.
@@ -153,6 +161,17 @@ def from_files(
     unexpected = (key for key in info["unexpected_keys"] if not key.endswith(_MADE_ANEW))
     spare = sorted(filter(_IN_LAYER.search, unexpected))
     return model, set(info["missing_keys"]), spare
+
+
+def _classifier_of_tokens(source: Source) -> Any:
+    """Find the class of a process reward model: code of its own may know it as a bare model."""
+    import transformers
+
+    path = Path(source.folder) / "config.json"
+    stated = json.loads(path.read_text(encoding="utf-8")).get("auto_map") or {}
+    if source.trust_remote_code and set(stated) & {"AutoModel", _TOKENS} == {"AutoModel"}:
+        return transformers.AutoModel
+    return transformers.AutoModelForTokenClassification
 
 
 def _check_class(source: Source, family: Any, error: ValueError) -> None:

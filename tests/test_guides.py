@@ -68,6 +68,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         seed = int(name.startswith("policy")) + int(name == "policy-b")
         labels = 3 if name == "many" else 1
         tiny_models.tiny(architecture, kind, at, tokens=tokens, seed=seed, labels=labels)
+    tiny_models.token_classifier(tmp_path / "models" / "process")
     for guide in (
         "score-a-model.md", "implicit-rewards.md", "judges.md", "train-reward-models.md",
         "ten-values.md",
@@ -89,7 +90,7 @@ def run(guide: str) -> dict[str, Any]:
 
 def test_scoring_as_the_guide_shows_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("score-a-model.md")
-    stores = {"scores.zarr", "labels.zarr", "logprobs.zarr", "vocabulary.zarr"}
+    stores = {"scores.zarr", "labels.zarr", "steps.zarr", "logprobs.zarr", "vocabulary.zarr"}
     assert {path.name for path in folder.glob("*.zarr")} == stores
     plan, digest = capsys.readouterr().out.rsplit("\n", 2)[:2]
     assert "reward scores of 2 models × 54 prompts" in plan

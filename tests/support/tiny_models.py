@@ -8,7 +8,15 @@ from typing import Any
 
 from valuebias.backends.testing.samples import ARCHITECTURES, WINDOW, write_model
 
-__all__ = ["ARCHITECTURES", "CHAT", "WINDOW", "missing", "tiny", "write_tokenizer"]
+__all__ = [
+    "ARCHITECTURES",
+    "CHAT",
+    "WINDOW",
+    "missing",
+    "tiny",
+    "token_classifier",
+    "write_tokenizer",
+]
 
 CHAT = (
     "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>\n"
@@ -99,3 +107,25 @@ def make_tokenizer(*, bos: bool = True, chat_template: str | None = CHAT, tokens
         chat_template=chat_template,
         clean_up_tokenization_spaces=False,
     )
+
+
+def token_classifier(folder: Path, *, labels: int = 2, architecture: str = "llama") -> Path:
+    """Write a tiny random classifier of tokens, as TRL's trainer of process reward models does."""
+    import torch
+    import transformers
+
+    encode = make_tokenizer(bos=True, chat_template=None)
+    config = transformers.AutoConfig.for_model(
+        architecture, vocab_size=len(encode), hidden_size=32, intermediate_size=48,
+        num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, num_labels=labels,
+        pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(5)
+    model = transformers.AutoModelForTokenClassification.from_config(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.mul_(8)
+    model.save_pretrained(folder)
+    encode.save_pretrained(folder)
+    return folder

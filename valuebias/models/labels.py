@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from valuebias.backends.base import STEPS
 from valuebias.errors import ValueBiasError
 from valuebias.models.resolve import Resolved
 from valuebias.models.spec import ALL_LABELS, Model
@@ -43,7 +44,7 @@ def label_coords(resolved: Resolved, place: str) -> dict[str, str]:
     source, label = resolved.source, resolved.model.label
     if source.kind != "reward" or label is None or source.labels == 1:
         return {}
-    if source.head not in ("logits", "rewards"):
+    if source.head not in ("logits", "rewards", STEPS):
         return {}
     return {"reward_model": place, "label": _name(source.label, _names(resolved))}
 
@@ -53,7 +54,7 @@ def _names(resolved: Resolved) -> tuple[str, ...]:
     names, source = resolved.model_config.labels, resolved.source
     # What transformers fills in where a configuration says nothing.
     filled_in = names == ("LABEL_0", "LABEL_1")
-    unsure = source.own_code or source.head != "logits"
+    unsure = source.own_code or source.head not in ("logits", STEPS)
     return () if unsure and filled_in else names
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from valuebias._core.arrays import Integers
-from valuebias.backends.base import OWN_OUTPUT
+from valuebias.backends.base import OWN_OUTPUT, STEPS
 from valuebias.errors import ValueBiasError
 
 __all__ = [
@@ -121,6 +121,8 @@ def rule_of(
             padding, f"reward_at='last-non-pad': the last token that is not the {_id(padding)}"
         )
     if head in OWN_OUTPUT or own_code:
+        if head == STEPS:
+            return Rule(None, "the rewards are read at the step marks", own_code=True)
         whose = "an encoder's class reads" if encoder else "code of its own computes"
         return Rule(None, f"{whose} its reward", own_code=True)
     if callable(head) and not classifier:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from valuebias._core.checks import check_known
-from valuebias.backends.base import Source
+from valuebias.backends.base import STEPS, Source
 from valuebias.backends.gguf import config as gguf_config
 from valuebias.backends.gguf import files as gguf_files
 from valuebias.errors import ValueBiasError, did_you_mean
@@ -155,6 +155,7 @@ def resolve(
         dtype=model.dtype,
         weights_sha256=sha256,
         trust_remote_code=model.trust_remote_code,
+        over_steps=model.over_steps,
         pair=kind == "reward" and model.template == PAIR,
         adapter=None if adapter is None else adapter.folder,
     )
@@ -367,7 +368,8 @@ def _label(model: Model, model_config: ModelConfig, kind: Kind) -> int:
         # Several labels are read by models of their own.
         return label if isinstance(label, int) else 0
     if model.head != "logits" and not isinstance(label, str):
-        return int(label or 0)
+        # Of steps the last label is that they are good.
+        return int(max(len(names) - 1, 0) if label is None and model.head == STEPS else label or 0)
     if label is None:
         if len(names) > 1:
             raise ValueBiasError(

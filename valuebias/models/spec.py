@@ -20,7 +20,7 @@ from valuebias._core.folder_names import check_printable
 from valuebias._core.frames import as_frame
 from valuebias._core.opening.yaml_text import parse_yaml
 from valuebias._core.tables import parse_csv, read_text, read_yaml
-from valuebias.backends.base import OWN_OUTPUT
+from valuebias.backends.base import OWN_OUTPUT, STEPS
 from valuebias.errors import ValueBiasError, did_you_mean, few, shown
 from valuebias.models.reading import READS
 from valuebias.schema.contract import STAGES, check_unique
@@ -46,6 +46,7 @@ ALL_LABELS = "all"
 """The label that stands for every label of a head."""
 _DTYPES = ("float32", "bfloat16", "float16")
 _HEADS = ("logits", *OWN_OUTPUT)
+_OVER_STEPS = ("last", "min", "product", "mean")
 _PREFIXES = ("conversation", "generation")
 _TABLES = (".yaml", ".yml", ".csv", ".tsv")
 _TEXTS = ("location", "name", "revision", "adapter", "adapter_revision", "family", "base", "stage",
@@ -93,18 +94,24 @@ class Model:
         Number of parameters; by default counted from the weights.
     dtype : {"float32", "bfloat16", "float16"}
         Of weights and arithmetic.
-    head : {"logits", "score", "rewards"} or callable
+    head : {"logits", "score", "rewards", "steps"} or callable
         Where the reward comes from: the logits of the classification head; the attribute ``score``
         or ``rewards`` of the output of a model with its own code, of one value a conversation or of
-        one a label; or a function of the hidden states after the
-        last norm, a torch.Tensor of float32, shape (R, hidden), that returns rewards, shape (R,) or
-        (R, 1).
+        one a label; what a process reward model says at its step marks; or a function of the hidden
+        states after the last norm, a torch.Tensor of float32, shape (R, hidden), that returns
+        rewards, shape (R,) or (R, 1).
         All are computed in float32 from the hidden states, whatever `dtype` is.
     label : int or str or sequence of these, optional
         Which label of a head that has several, by number or by name; or several of them, or
         ``"all"``. Of several labels each has a row of its own in the results, named "model: label",
         and they are computed in one pass. They are outcomes of one model, and no models of their
         own: the coords ``reward_model`` and ``label`` say so, and a fit goes by them.
+    step_mark : str, optional
+        Of a process reward model, ``head="steps"``: the token that stands after each step, which
+        the `template` puts after the response, and at which its probability of `label` (the last
+        one, if not given) is read.
+    over_steps : {"last", "min", "product", "mean"}
+        What several steps give together.
     reward_at : {"own", "last", "last-non-pad"}
         Where the reward is read. ``"own"``: where the model's own head reads it in a conversation
         by itself. That is the last token that is not the padding of its configuration, as for all
@@ -166,6 +173,8 @@ class Model:
     dtype: str = "float32"
     head: str | Callable[[Any], Any] = "logits"
     label: int | str | Sequence[int | str] | None = None
+    step_mark: str | None = None
+    over_steps: str = "last"
     reward_at: str = "own"
     template: str = "chat"
     prefix: str = "conversation"
@@ -193,13 +202,21 @@ class Model:
             )
         if not self.name:
             object.__setattr__(self, "name", self._own_name())
-        choices = {"dtype": _DTYPES, "reward_at": READS, "prefix": _PREFIXES, "stage": STAGES}
+        choices = {"dtype": _DTYPES, "reward_at": READS, "prefix": _PREFIXES, "stage": STAGES,
+                   "over_steps": _OVER_STEPS}  # fmt: skip
         for field, known in choices.items():
             self._check_choice(field, known)
         if not callable(self.head):
             self._check_choice("head", _HEADS)
         self._check_types()
         self._check_label()
+        if (self.head == STEPS) != (self.step_mark is not None):
+            raise ValueBiasError(
+                f"The model {self.name!r} has head={shown(self.head)} and "
+                f"step_mark={shown(self.step_mark)}. A process reward model needs both: "
+                "head='steps', and as step_mark= the token that stands after each step; for other "
+                "models leave both out."
+            )
         check_printable(self.name, "name of a model,")
         for field in ("revision", "adapter_revision"):
             value = getattr(self, field)
@@ -274,7 +291,9 @@ class Model:
 
     def _check_types(self) -> None:
         expected: dict[str, tuple[tuple[type, ...], str]] = {
-            **dict.fromkeys((*_TEXTS, "tokenizer", "source", "tuning"), ((str,), "expected text")),
+            **dict.fromkeys(
+                (*_TEXTS, "tokenizer", "source", "tuning", "step_mark"), ((str,), "expected text")
+            ),
             **dict.fromkeys(("n_pairs", "seed", "step"), ((int,), "expected a whole number")),
             "n_params": ((int, float), "expected a number such as 8.0e9"),
             "trust_remote_code": ((bool,), "expected true or false"),

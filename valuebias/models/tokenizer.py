@@ -15,6 +15,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import pandas as pd
 from valuebias._core.arrays import Integers
 from valuebias._core.foreign import reading
 from valuebias._core.text import has_surrogate
+from valuebias.backends.base import Source
 from valuebias.errors import ValueBiasError, ValueBiasWarning, shown
 from valuebias.models.chat import Pair, Said, template_of
 from valuebias.models.first_tokens import NONE, Start, first_tokens, last_tokens
@@ -297,6 +299,27 @@ class Tokenizer:
     def text(self, ids: Sequence[int]) -> str:
         """Give the text that tokens stand for, one by one."""
         return "".join(self._loaded.texts.of(ids))
+
+    def with_step_token(self, source: Source, mark: str | None, prompt: Said) -> Source:
+        """Put the token of a process reward model's step mark into what is to be loaded."""
+        if mark is None:
+            return source
+        ids = self.plain(mark)
+        if len(ids) != 1:
+            names = ", ".join(self.names(ids.tolist()))
+            raise ValueBiasError(
+                f"The step mark {shown(mark)} of {self._name!r} is {len(ids)} tokens ({names}); "
+                "expected one. Give the mark as the model's card has it, without blanks."
+            )
+        found = self.rewards(prompt, _ANSWERS)
+        lacking = [w for w, one in zip(_ANSWERS, found, strict=True) if ids[0] not in one]
+        if lacking:
+            raise ValueBiasError(
+                f"The conversation of {self._name!r} with {shown(lacking[0])} has no token "
+                f"{self.names(ids.tolist())[0]}, its step mark. Put the mark after {{response}} in "
+                "template=, apart from what stands beside it where the tokenizer joins them."
+            )
+        return replace(source, step_token=int(ids[0]))
 
     def vocabulary(self) -> pd.DataFrame:
         """List the tokens."""

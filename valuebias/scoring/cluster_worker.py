@@ -184,6 +184,9 @@ class ScoringPlugin(WorkerPlugin):  # type: ignore[misc]
         )
         source = replace(resolved.source, shared=asked.shared, read_labels=asked.read_labels)
         tokenizer = Tokenizer(resolved)
+        prompt = str(request.prompts.table["text"].iloc[0])
+        mark = resolved.model.step_mark if request.kind == "reward" else None
+        source = tokenizer.with_step_token(source, mark, prompt)
         found = {
             "weights": resolved.base_sha256 or source.weights_sha256,
             "adapter": resolved.adapter_sha256 or None,

@@ -109,6 +109,10 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
             adapted=engine.adapters,
         )
         tokenizer = tokenizers.of(resolved)
+        first_prompt = str(request.prompts.table["text"].iloc[0])
+        mark = resolved.model.step_mark if request.kind == "reward" else None
+        source = tokenizer.with_step_token(resolved.source, mark, first_prompt)
+        resolved = replace(resolved, source=source)
         served = engine.served(resolved.source)
         if served is not None:
             engine.check_tokens(resolved.source, _samples(request, tokenizer))
@@ -302,6 +306,7 @@ def _settings(
         "head": _head(model, kept) if rewards else None,
         "label": source.label if rewards else None,
         "reward_at": resolved.rule.setting() if rewards else None,
+        **({"steps": [model.step_mark, model.over_steps]} if rewards and model.step_mark else {}),
         # Last, because these include what the others name.
         "set of files": _files(source.folder, resolved.tokenizer),
     }
