@@ -62,9 +62,6 @@ def estimate(
     """
     options, numbers = dict(options), dict(numbers)
     data = in_lexicon(validate(dataset).compute())
-    said = uncovered(dataset)
-    if said:
-        warnings.warn(said, ValueBiasWarning, stacklevel=3)
     if options["formula"] is None:
         several = len(np.unique(data["family"].to_numpy())) > 1
         options = options | {"formula": "~ family" if several else "~ 1"}
@@ -79,6 +76,8 @@ def estimate(
             "family='student', residual='model' or heavy_tails= leave sampler= out."
         )
     category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
+    if said := uncovered(dataset):
+        warnings.warn(said, ValueBiasWarning, stacklevel=3)
     notes = data_notes(crossing) + reading_notes(model_table(data))
     notes += spelling_notes(model_table(data), options["base"])
     notes += plain_fit_notes(crossing.design) + tie_notes(data, str(options["outcome"]))

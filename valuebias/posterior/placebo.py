@@ -187,7 +187,9 @@ def _on_words(loadings: Array, weights: Array) -> Array:
     are means; a word in two lies midway between them, and tells nothing of their difference.
     """
     design = as_design(loadings)
-    return np.asarray(np.linalg.pinv(design - design.mean(axis=0), rcond=_RANK).T @ weights)
+    found = np.linalg.pinv(design - design.mean(axis=0), rcond=_RANK).T @ weights
+    # So that words alike count alike, to the last bit.
+    return np.asarray(np.round(found / np.abs(found).max(), 12) * np.abs(found).max())
 
 
 def _as_far(random: Array, difference: float) -> int:
