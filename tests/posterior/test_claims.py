@@ -267,7 +267,7 @@ def test_the_headline_of_an_unconverged_fit_of_one_model_follows() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ValueBiasWarning)
         fit = valuebias.fit(
-            ds, draws=200, tune=50, chains=2, seed=3, sampler="nutpie", progress=False
+            ds, draws=200, tune=5, chains=2, seed=3, sampler="nutpie", progress=False
         )
     assert isinstance(fit, Fit)
     text = str(fit.headline())
