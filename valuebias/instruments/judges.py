@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from valuebias._core.checks import check_known, check_number
+from valuebias._core.notebooks import as_html
 from valuebias._core.tables import read_yaml
-from valuebias._core.text import has_surrogate
+from valuebias._core.text import has_surrogate, visible, visible_lines
 from valuebias.errors import ValueBiasError, did_you_mean, few, shown
 
 __all__ = ["Judge", "judge", "judge_names"]
@@ -109,6 +111,20 @@ class Judge:
     def __hash__(self) -> int:
         """Hash it, as its verdicts cannot be."""
         return hash(str(self.settings()))
+
+    def _repr_html_(self) -> str:
+        """Show what is asked, and the verdicts, in a notebook."""
+        values = self.verdicts if isinstance(self.verdicts, Mapping) else {}
+        table = pd.DataFrame(
+            {
+                "verdict": map(visible, self.labels),
+                "value": [values.get(v, "") for v in self.labels],
+            }
+        )
+        how = f"Judge {self.name!r}: {self.score.replace('_', '-') if self.score else ''}"
+        beside = "" if self.against is None else f", against {self.against!r}"
+        begun = f"The reply begins with {self.opening!r}." if self.opening else ""
+        return as_html(f"{how}{beside}", visible_lines(self.template), table, begun)
 
     @property
     def compares(self) -> bool:
