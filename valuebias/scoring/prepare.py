@@ -119,7 +119,9 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
         if request.judge is not None:
             _check_judge(request, request.judge, tokenizer)
         reading = reading_of(request, tokenizer) if request.kind == "reward" else None
-        coords = resolved.model.coords() | label_coords(resolved, checkpoint_of(specified))
+        coords = resolved.model.coords() | label_coords(
+            resolved, checkpoint_of(specified, resolved.source.weights_sha256)
+        )
         if reading is not None:
             coords["read_at"] = reading.position + reading.exceptions
             coords["read_token"] = reading.token
@@ -184,8 +186,14 @@ def _place(model: Model) -> str:
     return f"{end(model.location)} + {end(model.adapter)}{at}"
 
 
-def checkpoint_of(model: Model) -> str:
-    """Name a checkpoint, of which several labels may be scored."""
+def checkpoint_of(model: Model, sha256: str = "") -> str:
+    """Name a checkpoint, of which several labels may be scored.
+
+    Of a folder its own name with a part of its weights' hash: many end in "final", and labels of
+    different ones must not count as those of one model.
+    """
+    if path_of(model.location).exists() and sha256:
+        return f"{_place(model)} ({sha256[:8]})"
     return _place(model) + ("" if model.revision is None else f"@{model.revision}")
 
 
