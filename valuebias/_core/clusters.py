@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-__all__ = ["by_ourselves"]
+from valuebias.errors import ValueBiasError
+
+__all__ = ["by_ourselves", "read_orders"]
+
+
+def read_orders(orders: bytes, where: str, advice: str) -> Any:
+    """Read on a worker what the client has told it, which may need what only the client has."""
+    try:
+        return pickle.loads(orders)  # noqa: S301 -- from the client, as tasks are
+    except Exception as error:
+        raise ValueBiasError(
+            f"The worker {where} cannot read what it is to do ({type(error).__name__}: {error}). "
+            f"{advice}"
+        ) from error
 
 
 @contextmanager

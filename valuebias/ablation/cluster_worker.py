@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import pickle
 import threading
 from dataclasses import dataclass
 
 from distributed import Worker, WorkerPlugin, get_worker
 
+from valuebias._core.clusters import read_orders
 from valuebias.ablation.cluster import Cell
 from valuebias.ablation.design import Design
 from valuebias.ablation.head_runs import train_heads
@@ -82,15 +82,13 @@ class StudyPlugin(WorkerPlugin):  # type: ignore[misc]
 
     def _read(self) -> tuple[Design, list[Asked]]:
         if self._told is None:
-            try:
-                self._told = pickle.loads(self._orders)  # noqa: S301 -- from the client, as tasks are
-            except Exception as error:
-                raise ValueBiasError(
-                    f"The worker {self._where} cannot read what it is to do "
-                    f"({type(error).__name__}: {error}). Functions and classes of your own must "
-                    "be in a module that workers can import: install it there, too, or send it "
-                    "by client.upload_file(...)."
-                ) from error
+            told: tuple[Design, list[Asked]] = read_orders(
+                self._orders,
+                self._where,
+                "Functions and classes of your own must be in a module that workers can import: "
+                "install it there, too, or send it by client.upload_file(...).",
+            )
+            self._told = told
         return self._told
 
 

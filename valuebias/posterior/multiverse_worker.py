@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
 import warnings
 from collections.abc import Mapping
@@ -10,7 +9,8 @@ from typing import Any
 
 from distributed import Worker, WorkerPlugin, get_worker
 
-from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias._core.clusters import read_orders
+from valuebias.errors import ValueBiasWarning
 from valuebias.posterior.multiverse_fits import Task
 
 __all__ = ["FitPlugin", "estimate"]
@@ -35,13 +35,10 @@ class FitPlugin(WorkerPlugin):  # type: ignore[misc]
         with self._lock, warnings.catch_warnings():
             warnings.simplefilter("ignore", ValueBiasWarning)
             if self._told is None:
-                try:
-                    self._told = pickle.loads(self._task)  # noqa: S301 -- from the client
-                except Exception as error:
-                    raise ValueBiasError(
-                        f"The worker {self._where} cannot read what it is to do "
-                        f"({type(error).__name__}: {error}). Install the same packages there."
-                    ) from error
+                told: Task = read_orders(
+                    self._task, self._where, "Install the same packages there."
+                )
+                self._told = told
             return self._told.estimate(spec)
 
 

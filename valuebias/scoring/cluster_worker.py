@@ -7,7 +7,6 @@ not depend on which worker computed them, nor on how many there are.
 from __future__ import annotations
 
 import os
-import pickle
 import socket
 import threading
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ import numpy as np
 from distributed import Worker, WorkerPlugin, get_worker
 
 from valuebias._core.arrays import Floats
+from valuebias._core.clusters import read_orders
 from valuebias.backends import memory
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError, shown
@@ -154,15 +154,13 @@ class ScoringPlugin(WorkerPlugin):  # type: ignore[misc]
 
     def _read_orders(self) -> Orders:
         if self._told is None:
-            try:
-                self._told = pickle.loads(self._orders)  # noqa: S301 -- from the client, as tasks are
-            except Exception as error:
-                raise ValueBiasError(
-                    f"The worker {self._where} cannot read what it is to do "
-                    f"({type(error).__name__}: {error}). Backends and heads of your own must be "
-                    "in a module that workers can import: install it there, too, or send it by "
-                    "client.upload_file(...)."
-                ) from error
+            told: Orders = read_orders(
+                self._orders,
+                self._where,
+                "Backends and heads of your own must be in a module that workers can import: "
+                "install it there, too, or send it by client.upload_file(...).",
+            )
+            self._told = told
         return self._told
 
     def _load(self, orders: Orders, index: int) -> _Held:
