@@ -30,10 +30,12 @@ from .fitting.card import card as card
 from .fitting.fit import fit as fit
 from .fitting.load import load as load
 from .fitting.result import Fit as Fit
+from .instruments import ContrastSet as ContrastSet
 from .instruments import Factorial as Factorial
 from .instruments import Judge as Judge
 from .instruments import Lexicon as Lexicon
 from .instruments import PromptSet as PromptSet
+from .instruments import contrast_set as contrast_set
 from .instruments import judge as judge
 from .instruments import lexicon as lexicon
 from .instruments import prompts as prompts

@@ -1,0 +1,256 @@
+"""Scores of contrast sets: how they are laid out, and the check that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.schema.building import assemble
+from valuebias.schema.contract import DIMS, NEUTRAL, SCHEMA, check_unique
+from valuebias.schema.validation import validate
+
+__all__ = [
+    "CONTRAST_DIMS",
+    "CONTRAST_SCHEMA",
+    "as_contract",
+    "build_contrasts",
+    "from_contract",
+    "is_contrasts",
+    "validate_contrasts",
+]
+
+CONTRAST_SCHEMA = "valuebias-contrasts/1"
+CONTRAST_DIMS = ("model", "item", "variant")
+TEXTS = ("prompt", "response")
+_TO_CONTRACT = {"item": "prompt", "variant": "response"}
+_STORED = {"prompt": "prompt_text", "response": "response_text"}
+"""What texts are called in the contract, in which these are names of dims."""
+
+
+def is_contrasts(ds: object) -> bool:
+    """Tell whether a dataset has the scores of a contrast set.
+
+    Examples
+    --------
+    >>> is_contrasts(xr.Dataset())
+    False
+    """
+    return isinstance(ds, xr.Dataset) and "item" in ds.dims and "variant" in ds.dims
+
+
+def build_contrasts(
+    score: npt.ArrayLike,
+    *,
+    models: pd.DataFrame,
+    contrasts: Any,
+    kind: str = "reward",
+    provenance: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Put scores, models and a contrast set together as a dataset.
+
+    Parameters
+    ----------
+    score : array_like, shape (model, item, variant)
+        In the order of `models`, ``contrasts.items`` and ``contrasts.variants``. NaN = not scored.
+    models : pandas.DataFrame
+        One row per model, as :func:`valuebias.schema.build` takes it.
+    contrasts : ContrastSet
+        What was scored.
+    kind : {"reward", "logprob", "implicit", "judged"}
+        What was measured.
+    provenance : mapping, optional
+        How the scores came about; kept as JSON.
+
+    Returns
+    -------
+    xarray.Dataset
+        A dataset that passes :func:`validate_contrasts`.
+
+    Raises
+    ------
+    ValueBiasError
+        If names are missing or repeated, or :func:`validate_contrasts` objects.
+
+    Examples
+    --------
+    >>> from valuebias import contrast_set
+    >>> sums = contrast_set({"q1": {"prompt": "2 + 2?", "answers": {"right": "4", "wrong": "5"}}})
+    >>> models = pd.DataFrame({"family": ["A"], "stage": "reward"}, index=["org/a"])
+    >>> ds = build_contrasts([[[2.0, 1.0]]], models=models, contrasts=sums)
+    >>> ds["score"].dims, str(ds["response"].sel(item="q1", variant="wrong").values)
+    (('model', 'item', 'variant'), '5')
+    """
+    ds = assemble(
+        np.asarray(score),
+        models=models,
+        prompts=item_table(contrasts),
+        responses=list(contrasts.variants),
+        kind=kind,
+        provenance=provenance,
+    )
+    return from_contract(ds.assign_coords(contrast_coords(contrasts)))
+
+
+def item_table(contrasts: Any) -> pd.DataFrame:
+    """Give the items as prompts: what the first variant of each is asked."""
+    first = contrasts.table["prompt"].groupby(level="item", sort=False).first()
+    return pd.DataFrame(
+        {"text": first.to_numpy(dtype=object), "framing": NEUTRAL},
+        index=pd.Index(first.index.to_numpy(dtype=object), dtype=object, name="prompt"),
+    )
+
+
+def contrast_coords(contrasts: Any) -> dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]]:
+    """Give the texts and coordinates of a contrast set as coords of a dataset in the contract."""
+    items = {name: i for i, name in enumerate(contrasts.items)}
+    variants = {name: i for i, name in enumerate(contrasts.variants)}
+    rows = np.array([items[name] for name in contrasts.table.index.get_level_values("item")])
+    columns = np.array([variants[n] for n in contrasts.table.index.get_level_values("variant")])
+    size = {"item": len(items), "variant": len(variants)}
+    at = {"item": rows, "variant": columns}
+    coords: dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]] = {}
+    dims_of = dict.fromkeys(TEXTS, ("item", "variant")) | dict(contrasts.coords)
+    for name, dims in dims_of.items():
+        values = contrasts.table[name].to_numpy()
+        filled = _blank(values, tuple(size[dim] for dim in dims))
+        filled[tuple(at[dim] for dim in dims)] = values
+        as_text = filled.astype("U") if filled.dtype == object else filled
+        coords[_STORED.get(name, name)] = (tuple(_TO_CONTRACT[dim] for dim in dims), as_text)
+    return coords
+
+
+def _blank(values: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Give room for a column, with what stands for nothing where an item lacks a variant."""
+    if values.dtype == object:
+        return np.full(shape, "", dtype=object)
+    return np.zeros(shape, dtype=bool) if values.dtype == bool else np.full(shape, np.nan)
+
+
+def from_contract(ds: xr.Dataset) -> xr.Dataset:
+    """Lay a dataset in the contract, whose words are variants, out as scores of a contrast set."""
+    ds = ds.drop_vars(("membership", "category", "text", "framing"), errors="ignore")
+    ds = ds.rename({old: new for new, old in _TO_CONTRACT.items()})
+    ds = ds.rename({stored: name for name, stored in _STORED.items() if stored in ds.variables})
+    return validate_contrasts(ds.assign_attrs(schema=CONTRAST_SCHEMA))
+
+
+def as_contract(ds: xr.Dataset, by: str | None = None) -> xr.Dataset:
+    """Lay scores of a contrast set out in the contract: items as prompts, variants as words.
+
+    Categories are the values of a coordinate of variants; without one, there are none.
+    """
+    validate_contrasts(ds)
+    names = {name: stored for name, stored in _STORED.items() if name in ds.variables}
+    ds = ds.rename(names).rename(_TO_CONTRACT)
+    texts = ds["prompt_text"] if "prompt_text" in ds.variables else None
+    first = ds["prompt"].to_numpy() if texts is None else _first_text(texts)
+    ds = ds.assign_coords(
+        text=("prompt", np.asarray(first, dtype="U")),
+        framing=("prompt", np.full(ds.sizes["prompt"], NEUTRAL)),
+    )
+    categories: list[str] = []
+    member = np.zeros((ds.sizes["response"], 0), dtype=bool)
+    if by is not None:
+        values = [str(value) for value in ds[_TO_CONTRACT.get(by, by)].to_numpy().tolist()]
+        categories = list(dict.fromkeys(values))
+        member = np.array([[value == category for category in categories] for value in values])
+    ds = ds.assign_coords(category=("category", np.array(categories, dtype="U")))
+    ds = ds.assign(membership=(("response", "category"), member))
+    return validate(ds.assign_attrs(schema=SCHEMA))
+
+
+def _first_text(texts: xr.DataArray) -> list[str]:
+    rows = texts.transpose("prompt", "response").to_numpy().tolist()
+    return [next((text for text in row if text), "") for row in rows]
+
+
+def validate_contrasts(ds: xr.Dataset) -> xr.Dataset:
+    """Check the scores of a contrast set against their layout.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        ``score`` (model, item, variant), float32, NaN = not scored; the coords of models as
+        :func:`valuebias.schema.validate` wants them; the texts ``prompt`` and ``response`` (item,
+        variant), which may be absent; any further coords on item, variant or both. Attributes as in
+        the contract, ``schema`` "valuebias-contrasts/1".
+
+    Returns
+    -------
+    xarray.Dataset
+        The same object.
+
+    Raises
+    ------
+    ValueBiasError
+        Naming the first dim, coord or cell that is not as expected.
+
+    Examples
+    --------
+    >>> validate_contrasts(xr.Dataset())
+    Traceback (most recent call last):
+    ...
+    valuebias.errors.ValueBiasError: The attribute 'schema' is None; expected 'valuebias-contra...
+    """
+    version = ds.attrs.get("schema")
+    if version != CONTRAST_SCHEMA:
+        raise ValueBiasError(
+            f"The attribute 'schema' is {version!r}; expected {CONTRAST_SCHEMA!r}. Make datasets "
+            "with valuebias.score_contrasts(...) or valuebias.schema.build_contrasts(...)."
+        )
+    for dim in CONTRAST_DIMS:
+        if dim not in ds.dims:
+            raise ValueBiasError(
+                f"The dim {dim!r} is missing; found {tuple(ds.dims)}. "
+                f"{did_you_mean(dim, [str(d) for d in ds.dims])}"
+            )
+        if dim not in ds.coords:
+            raise ValueBiasError(f"The coord {dim!r} is missing: each {dim} needs a name.")
+        check_unique(list(map(str, ds[dim].to_numpy().tolist())), dim)
+    if "score" not in ds.data_vars or ds["score"].dims != CONTRAST_DIMS:
+        found = ds["score"].dims if "score" in ds.data_vars else "no such variable"
+        raise ValueBiasError(
+            f"'score' has the dims {found}; expected {CONTRAST_DIMS}. Make datasets with "
+            "valuebias.score_contrasts(...) or valuebias.schema.build_contrasts(...)."
+        )
+    if ds.sizes["variant"] < 2:
+        raise ValueBiasError("There is one variant only, which is in contrast to nothing.")
+    _validate_rest(ds)
+    return ds
+
+
+def _validate_rest(ds: xr.Dataset) -> None:
+    """Check kinds, units, models and scores, which are those of the contract."""
+    plain = xr.Dataset(
+        {"score": (DIMS, ds["score"].to_numpy())},
+        coords={
+            "model": ds["model"].to_numpy(),
+            "prompt": [f"item {name}" for name in ds["item"].to_numpy().tolist()],
+            "response": [f"variant {name}" for name in ds["variant"].to_numpy().tolist()],
+            "category": np.empty(0, dtype="U1"),
+            "text": ("prompt", [f"item {name}" for name in ds["item"].to_numpy().tolist()]),
+            "framing": ("prompt", [NEUTRAL] * ds.sizes["item"]),
+            **{
+                str(n): (("model",), c.to_numpy())
+                for n, c in ds.coords.items()
+                if c.dims == ("model",) and n != "model"
+            },
+        },
+        attrs={**ds.attrs, "schema": SCHEMA},
+    )
+    empty = np.zeros((ds.sizes["variant"], 0), dtype=bool)
+    validate(plain.assign(membership=(("response", "category"), empty)))
+
+
+def present(contrasts: Any) -> npt.NDArray[np.bool_]:
+    """Tell which items have which variants, shape (item, variant)."""
+    names: Sequence[str] = contrasts.variants
+    found = pd.Series(True, index=contrasts.table.index).unstack("variant", fill_value=False)
+    wide = found.reindex(index=list(contrasts.items), columns=list(names))
+    return np.asarray(wide.to_numpy(), dtype=bool)
