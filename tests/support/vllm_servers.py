@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Run as a program, too, where Python is told to look in no folder by itself.
+sys.path.insert(0, str(Path(__file__).parent))
 from small_models import language_model, reward_model
 
 __all__ = ["OPTIONS", "server"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["backends", "merge", "plan", "score"]
 
+_PROMPTS, _LEXICON = "superlatives", "agency-communion"
 Kind = Literal["reward", "logprob", "implicit", "judged"]
 Models = Annotated[
     list[str],
@@ -63,6 +64,14 @@ AgainstOption = Annotated[
     str | None,
     typer.Option(
         "--against", help="The answer that [bold]--judge a-or-b[/bold] compares each word with."
+    ),
+]
+Contrasts = Annotated[
+    str | None,
+    typer.Option(
+        "--contrasts",
+        help="In place of prompts and words, a contrast set: a .jsonl or .csv file of items with "
+        "their variants.",
     ),
 ]
 Backend = Annotated[
@@ -117,10 +126,11 @@ def score(
     store: Annotated[
         Path, typer.Option(help="Output: a .zarr folder. An unfinished one is continued.")
     ],
-    prompts: Prompts = "superlatives",
-    lexicon: Lexicon = "agency-communion",
+    prompts: Prompts = _PROMPTS,
+    lexicon: Lexicon = _LEXICON,
     threshold: Threshold = None,
     category: CategoryOf = None,
+    contrasts: Contrasts = None,
     kind: KindOption = "reward",
     judge: JudgeOption = None,
     against: AgainstOption = None,
@@ -158,22 +168,27 @@ def score(
         explained_stop("Nothing was scored."),
         nullcontext() if scheduler is None else connected(scheduler) as client,
     ):
-        scores: Any = valuebias.score(
-            models[0] if len(models) == 1 else models,
-            prompts=prompts,
-            lexicon=restricted(lexicon, threshold, category),
-            kind=kind,
-            judge=_judge(judge, against),
-            backend=_engine(backend, {"device": device, "threads": threads, "address": address}),
-            store=store,
-            shard=part,
-            client=client,
-            pooling=pooling,
-            tokens_as=tokens_as,
-            batch_tokens=batch_tokens,
-            trust_remote_code=trust_remote_code,
-            progress=is_terminal(),
-        )
+        chosen = models[0] if len(models) == 1 else models
+        settings: dict[str, Any] = {
+            "kind": kind,
+            "judge": _judge(judge, against),
+            "backend": _engine(backend, {"device": device, "threads": threads, "address": address}),
+            "store": store,
+            "shard": part,
+            "client": client,
+            "pooling": pooling,
+            "batch_tokens": batch_tokens,
+            "trust_remote_code": trust_remote_code,
+            "progress": is_terminal(),
+        }
+        scores: Any
+        if contrasts is not None:
+            _check_alone(prompts, lexicon)
+            scores = valuebias.score_contrasts(chosen, contrasts, **settings)
+        else:
+            words = restricted(lexicon, threshold, category)
+            settings |= {"prompts": prompts, "lexicon": words, "tokens_as": tokens_as}
+            scores = valuebias.score(chosen, **settings)
     if part is not None:
         if as_json:
             about = {"shard": [scores.index, scores.n], "blocks": scores.n_blocks}
@@ -183,7 +198,7 @@ def score(
         typer.echo(visible(say_finished(scores, how)), err=True)
         typer.echo(visible(store))
         return
-    groups = list(scores.children.values()) if lexicon == "vocabulary" else [scores]
+    groups = list(scores.children.values()) if "score" not in scores else [scores]
     if as_json:
         sizes = [{dim: int(n) for dim, n in group.sizes.items()} for group in groups]
         print_json({"store": str(store), "kind": kind, "sizes": sizes})
@@ -193,10 +208,11 @@ def score(
 
 def plan(
     models: Models,
-    prompts: Prompts = "superlatives",
-    lexicon: Lexicon = "agency-communion",
+    prompts: Prompts = _PROMPTS,
+    lexicon: Lexicon = _LEXICON,
     threshold: Threshold = None,
     category: CategoryOf = None,
+    contrasts: Contrasts = None,
     kind: KindOption = "reward",
     judge: JudgeOption = None,
     against: AgainstOption = None,
@@ -215,6 +231,8 @@ def plan(
     """
     import valuebias
 
+    if contrasts is not None:
+        _check_alone(prompts, lexicon)
     scoring_plan = valuebias.plan(
         models[0] if len(models) == 1 else models,
         prompts=prompts,
@@ -223,6 +241,7 @@ def plan(
         judge=_judge(judge, against),
         backend=_engine(backend, {"device": device, "address": address}),
         shard=_shard(shard),
+        contrasts=contrasts,
         tokens_as=tokens_as,
         batch_tokens=batch_tokens,
         trust_remote_code=trust_remote_code,
@@ -256,6 +275,19 @@ def merge(
         print_json({"store": str(out), "sizes": sizes})
         return
     typer.echo(visible(out))
+
+
+def _check_alone(prompts: str, lexicon: str) -> None:
+    """Refuse prompts and words beside a contrast set, which has its own."""
+    for option, value, default in (
+        ("--prompts", prompts, _PROMPTS),
+        ("--lexicon", lexicon, _LEXICON),
+    ):
+        if value != default:
+            raise ValueBiasError(
+                f"--contrasts and {option} are given; a contrast set has prompts and answers of "
+                f"its own. Leave one of the two out."
+            )
 
 
 def _judge(name: str | None, against: str | None) -> str | Judge | None:

@@ -404,7 +404,7 @@ _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 def _truth(column: pd.Series[Any]) -> list[bool]:
     found = []
-    for (item, variant), value in column.items():
+    for (item, variant), value in zip(column.index, column, strict=True):
         text = str(value).strip().lower()
         text = {"1.0": "1", "0.0": "0"}.get(text, text)
         if text not in (*_TRUE, *_FALSE):

@@ -55,6 +55,13 @@ from valuebias.io.long_reading import check_kind
 from valuebias.io.sheets import SUFFIXES, check_has_sheets, suffix_of
 from valuebias.io.wide import read_scores
 from valuebias.schema import validate
+from valuebias.schema.contrast_scores import (
+    absent,
+    from_contract,
+    is_contrasts,
+    is_marked,
+    validate_contrasts,
+)
 from valuebias.schema.validation import join_advice
 
 __all__ = [
@@ -142,7 +149,9 @@ def read(
             f"shell, valuebias report {shlex.quote(str(source))} --out report.html writes its "
             "report."
         )
-    return validate(ds)
+    if is_contrasts(ds):
+        return validate_contrasts(ds)
+    return from_contract(ds) if is_marked(ds) else validate(ds)
 
 
 def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
@@ -177,7 +186,7 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     writer = _by_suffix(target, _WRITERS)
-    checked = validate(ds)
+    checked = validate_contrasts(ds) if is_contrasts(ds) else validate(ds)
     check_plain([*checked.variables, *checked.dims], "The dataset")
     writer(checked, target)
     return target
@@ -282,6 +291,7 @@ def _begun(ds: xr.Dataset, path: Path) -> xr.Dataset:
         )
     missing = np.isnan(ds["score"].to_numpy())
     begun = ~missing.all(axis=(1, 2))
+    missing &= ~absent(ds)
     if not begun.any():
         raise ValueBiasError(
             f"Nothing in {str(path)!r} is scored yet. Run valuebias.score(...) with this store "
@@ -332,7 +342,7 @@ def _write_zarr(ds: xr.Dataset, path: Path) -> None:
 
     check_replaceable(path)
     check_apart(map(str, ds.variables), "variable")
-    chunks = (1, ds.sizes["prompt"], ds.sizes["response"])
+    chunks = (1, *ds["score"].shape[1:])
     with atomic_path(path) as part:
         store = SummedFolder(part)
         try:

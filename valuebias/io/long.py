@@ -25,10 +25,12 @@ from valuebias._core.provenance import sha256
 from valuebias._core.sums import content_sum, json_sum
 from valuebias._core.text import escape, has_surrogate, neutralise, restore
 from valuebias.errors import ValueBiasError
+from valuebias.io.contrast_rows import contrast_meta, contrast_tables
 from valuebias.io.long_reading import CATEGORY, Meta, check_kind, dataset
 from valuebias.io.own import FALSE, TRUE, own_rows
 from valuebias.io.sheets import check_parquet
 from valuebias.schema import DIMS
+from valuebias.schema.contrast_scores import CONTRAST_DIMS, is_contrasts
 
 __all__ = ["described_by", "read_csv", "read_own", "read_parquet", "write_csv", "write_parquet"]
 
@@ -245,6 +247,8 @@ def _read_described(path: Path, meta: Meta) -> xr.Dataset | None:
 
 def _meta(ds: xr.Dataset) -> Meta:
     """Describe what the columns do not show."""
+    if is_contrasts(ds):
+        return contrast_meta(ds)
     coords: dict[str, dict[str, str]] = {}
     escaped = []
     for name, coord in ds.coords.items():
@@ -299,6 +303,9 @@ def _json_attrs(ds: xr.Dataset) -> dict[str, Any]:
 
 def _tables(ds: xr.Dataset, meta: Meta) -> Iterator[pa.Table]:
     """Give the rows of one model after another."""
+    if is_contrasts(ds):
+        yield from contrast_tables(ds, meta)
+        return
     n_prompts, n_words = ds.sizes["prompt"], ds.sizes["response"]
     at = {
         "prompt": np.repeat(np.arange(n_prompts), n_words),
@@ -399,7 +406,7 @@ def _about(content: Any, said: str, advice: str = _AGAIN) -> Meta:
             if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
                 raise ValueError("a name is no text, or stands twice")
         for coord in content["coords"].values():
-            known = coord["dim"] in (*DIMS, "category")
+            known = set(coord["dim"].split()) <= {*DIMS, *CONTRAST_DIMS, "category"}
             if not known or (
                 coord["dtype"] != _TEXT and np.dtype(coord["dtype"]).kind not in "biuf"
             ):
@@ -426,7 +433,7 @@ def _read_rows(path: Path, meta: Meta) -> pa.Table:
 
 def _column_types(meta: Meta) -> dict[str, pa.DataType]:
     shared = pa.dictionary(pa.int32(), pa.string())
-    texts = [*DIMS, "family", "base", "stage", "text", "framing"]
+    texts = [*DIMS, *CONTRAST_DIMS, "family", "base", "stage", "text", "framing"]
     types: dict[str, pa.DataType] = dict.fromkeys(texts, shared)
     types |= {"score": pa.float32(), "n_params": pa.float64()}
     for name, coord in meta["coords"].items():

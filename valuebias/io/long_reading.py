@@ -18,6 +18,7 @@ import xarray as xr
 from valuebias._core.foreign import reading
 from valuebias._core.text import restore, unescape
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, few
+from valuebias.io.contrast_rows import contrast_dataset, is_contrast_table
 from valuebias.io.numbers import NOT_SCORED
 from valuebias.io.own import named
 from valuebias.schema import DIMS, KINDS, build
@@ -57,7 +58,10 @@ def dataset(
     """Turn rows into a dataset; what they do not say may be added, and other categories given."""
     said = reading(f"What {name!r} says of itself", advice="Write the file again.")
     with nullcontext() if meta is None else said:
-        rows = _Rows(named(table, name) if meta is None else table, meta, name)
+        table = named(table, name) if meta is None else table
+        if is_contrast_table(table.column_names):
+            return contrast_dataset(table, meta=meta, kind=kind, name=name)
+        rows = _Rows(table, meta, name)
         attrs = {} if meta is None else meta["attrs"]
         stored = attrs.get("kind")
         if stored is None and kind is None:

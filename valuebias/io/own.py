@@ -20,6 +20,7 @@ from valuebias._core.opening.packed import unpacked
 from valuebias._core.tables import DELIMITERS, read_text
 from valuebias._core.text import as_number
 from valuebias.errors import ValueBiasError, few
+from valuebias.io.contrast_rows import is_contrast_table
 from valuebias.io.numbers import NOT_SCORED, found_decimal, with_point
 from valuebias.io.sheets import check_has_sheets, read_arrow, read_sheet, suffix_of
 
@@ -30,7 +31,19 @@ FALSE = ["false", "False", "FALSE", "F", "0"]
 """What is read as a truth value, beside what R writes."""
 LONG = ("model", "prompt", "score")
 """The columns by which a table is known to be a long one."""
-_TEXTS = ("model", "prompt", "response", "family", "base", "stage", "text", "framing", "category")
+_TEXTS = (
+    "model",
+    "prompt",
+    "response",
+    "item",
+    "variant",
+    "family",
+    "base",
+    "stage",
+    "text",
+    "framing",
+    "category",
+)
 _KNOWN = (*_TEXTS, "score", "n_params")
 _WORDS = ("word", "token")
 _INDEX = re.compile(r"|index|X|rownames|\.\.\.1|Unnamed: ?\d+|__index_level_\d+__")
@@ -47,7 +60,8 @@ def is_long(header: Sequence[str]) -> bool:
     >>> is_long(["Word", "prompt", "model", "score"]), is_long(["word", "best_ever_one"])
     (True, False)
     """
-    return set(LONG) <= {column.strip().lower() for column in header}
+    columns = {column.strip().lower() for column in header}
+    return set(LONG) <= columns or is_contrast_table(columns)
 
 
 def is_long_table(path: Path, sheet: str | None = None) -> bool:

@@ -18,16 +18,23 @@ from valuebias.schema.validation import validate
 __all__ = [
     "CONTRAST_DIMS",
     "CONTRAST_SCHEMA",
+    "absent",
     "as_contract",
     "build_contrasts",
+    "contrast_coords",
     "from_contract",
     "is_contrasts",
+    "is_marked",
+    "item_table",
+    "marked_as_contrasts",
+    "present",
     "validate_contrasts",
 ]
 
 CONTRAST_SCHEMA = "valuebias-contrasts/1"
 CONTRAST_DIMS = ("model", "item", "variant")
 TEXTS = ("prompt", "response")
+_MARK = "layout"
 _TO_CONTRACT = {"item": "prompt", "variant": "response"}
 _STORED = {"prompt": "prompt_text", "response": "response_text"}
 """What texts are called in the contract, in which these are names of dims."""
@@ -132,9 +139,31 @@ def _blank(values: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]
     return np.zeros(shape, dtype=bool) if values.dtype == bool else np.full(shape, np.nan)
 
 
+def marked_as_contrasts(ds: xr.Dataset) -> xr.Dataset:
+    """Note in a dataset in the contract that its words are variants."""
+    return ds.assign_attrs({_MARK: CONTRAST_SCHEMA})
+
+
+def is_marked(ds: xr.Dataset) -> bool:
+    """Tell whether the words of a dataset in the contract are variants."""
+    return ds.attrs.get(_MARK) == CONTRAST_SCHEMA and "item" not in ds.dims
+
+
+def absent(ds: xr.Dataset) -> npt.NDArray[np.bool_]:
+    """Tell which variants an item lacks, as far as texts say so; (item, variant) or ()."""
+    name, dims = ("response", CONTRAST_DIMS[1:]) if is_contrasts(ds) else ("", ())
+    if is_marked(ds):
+        name, dims = _STORED["response"], DIMS[1:]
+    if name not in ds.coords or set(ds[name].dims) != set(dims):
+        return np.zeros((), dtype=bool)
+    return np.asarray(ds[name].transpose(*dims).to_numpy() == "")
+
+
 def from_contract(ds: xr.Dataset) -> xr.Dataset:
     """Lay a dataset in the contract, whose words are variants, out as scores of a contrast set."""
     ds = ds.drop_vars(("membership", "category", "text", "framing"), errors="ignore")
+    ds = ds.assign_attrs({name: value for name, value in ds.attrs.items() if name != _MARK})
+    ds.attrs.pop(_MARK, None)
     ds = ds.rename({old: new for new, old in _TO_CONTRACT.items()})
     ds = ds.rename({stored: name for name, stored in _STORED.items() if stored in ds.variables})
     return validate_contrasts(ds.assign_attrs(schema=CONTRAST_SCHEMA))

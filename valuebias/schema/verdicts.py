@@ -22,6 +22,7 @@ MUCH_OUTSIDE = 0.1
 """The mean probability of other replies from which on a judge is said to leave much of it."""
 
 _TOKENS = ("model", "prompt", "response", "token")
+_OF_CONTRASTS = ("model", "item", "variant", "token")
 
 
 def verdict_coords(judge: Any) -> dict[str, tuple[str, Any]]:
@@ -45,7 +46,7 @@ def has_verdicts(ds: xr.Dataset) -> bool:
     """Tell whether a dataset has the log-probs of a judge's verdicts."""
     return (
         "token_logprob" in ds.data_vars
-        and set(ds["token_logprob"].dims) == set(_TOKENS)
+        and set(ds["token_logprob"].dims) in (set(_TOKENS), set(_OF_CONTRASTS))
         and all(name in ds.coords and ds[name].dims == ("token",) for name in ("verdict", "order"))
     )
 
@@ -63,8 +64,8 @@ def mass_outside(ds: xr.Dataset) -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        From 0 to 1, over model, prompt and response; of two orders the mean. NaN where there is
-        no score.
+        From 0 to 1, over model, prompt and response, or model, item and variant; of two orders
+        the mean. NaN where there is no score.
 
     Raises
     ------
@@ -91,7 +92,8 @@ def mass_outside(ds: xr.Dataset) -> xr.DataArray:
 
 def outside_notes(ds: xr.Dataset) -> list[str]:
     """Say which judges leave much probability for other replies; empty where none does."""
-    means = mass_outside(ds).mean(("prompt", "response")).to_numpy()
+    outside = mass_outside(ds)
+    means = outside.mean([dim for dim in outside.dims if dim != "model"]).to_numpy()
     names = [str(name) for name in ds["model"].to_numpy()]
     much = [f"{n!r} ({m:.0%})" for n, m in zip(names, means, strict=True) if m > MUCH_OUTSIDE]
     if not much:
@@ -155,4 +157,5 @@ def _verdicts(ds: xr.Dataset) -> xr.DataArray:
             "were put together from several datasets. Give what valuebias.score(..., "
             "kind='judged') returns."
         )
-    return ds["token_logprob"].transpose(*_TOKENS).astype(np.float64)
+    dims = _OF_CONTRASTS if "item" in ds["token_logprob"].dims else _TOKENS
+    return ds["token_logprob"].transpose(*dims).astype(np.float64)

@@ -182,7 +182,7 @@ class ScoringPlugin(WorkerPlugin):  # type: ignore[misc]
         )
         source = replace(resolved.source, shared=asked.shared, read_labels=asked.read_labels)
         tokenizer = Tokenizer(resolved)
-        prompt = str(request.prompts.table["text"].iloc[0])
+        prompt, _ = request.first()
         mark = resolved.model.step_mark if request.kind == "reward" else None
         source = tokenizer.with_step_token(source, mark, prompt)
         found = {

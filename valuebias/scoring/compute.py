@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import Judge
 from valuebias.models.tokenizer import Tokenizer
 from valuebias.models.verdicts import verdict_targets
+from valuebias.schema.contrast_scores import present
 from valuebias.scoring.request import Block, ScoringRequest
 
 __all__ = ["NO_TOKENS", "Batch", "Conversations", "Runner", "loaded", "pack"]
@@ -37,6 +38,18 @@ class Batch:
     first: Integers | None = None  # for log-probs of words: where the word's tokens begin in each
     # (response,): where conversations repeat: which response each one's score is that of.
     source: Integers | None = None
+    # (prompt, response), bool: of contrast sets, which are there; None = all.
+    present: Any = None
+
+    def spread(self, values: Floats) -> Floats:
+        """Give each pair of the block its values, NaN where it is not there."""
+        if self.present is None:
+            return values
+        there = self.present.ravel()
+        own = values.reshape(int(there.sum()), -1)
+        spread = np.full((len(there), own.shape[1]), np.nan, dtype=values.dtype)
+        spread[there] = own
+        return spread.reshape(-1, *values.shape[1:])
 
 
 class Conversations:
@@ -49,6 +62,7 @@ class Conversations:
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
         self._texts = [str(text) for text in request.prompts.table["text"]]
+        self._present = None if request.contrasts is None else present(request.contrasts)
         self._prompt = -1
         self._seen = _Seen()
 
@@ -60,29 +74,36 @@ class Conversations:
             if self._request.measured == "logprob":
                 return Batch(block, self._tokenizer.prefixes(texts))
             return self._tokens(block)
+        asked = itertools.chain.from_iterable(self._request.conversations(block.prompts))
+        present = None if self._present is None else self._present[block.prompts]
+        if present is not None and present.all():
+            present = None
         if self._request.kind == "reward":
-            return Batch(block, [ids for t in texts for ids in self._tokenizer.rewards(t, words)])
+            ids = [ids for text, answers in asked for ids in self._tokenizer.rewards(text, answers)]
+            return Batch(block, ids, present=present)
         if self._request.judge is not None:
-            return self._judged(block, texts, words, self._request.judge)
-        sequences, first = [], []
-        for text in texts:
-            ids, starts = self._tokenizer.targets(text, words)
+            sequences, first = self._judged(asked, self._request.judge)
+            return Batch(block, sequences, first, present=present)
+        sequences, starts = [], []
+        for text, answers in asked:
+            ids, start = self._tokenizer.targets(text, answers)
             sequences += ids
-            first.append(starts)
-        return Batch(block, sequences, np.concatenate(first))
+            starts.append(start)
+        return Batch(block, sequences, np.concatenate(starts), present=present)
 
     def _judged(
-        self, block: Block, texts: Sequence[str], words: Sequence[str], judge: Judge
-    ) -> Batch:
+        self, asked: Iterable[tuple[str, Sequence[str]]], judge: Judge
+    ) -> tuple[list[Integers], Integers]:
         """Tokenise what a judge is asked, with each verdict: they share all but one token."""
         sequences: list[Integers] = []
         first = []
-        pairs = itertools.product(texts, words)
-        messages = (said for text, word in pairs for said in judge.messages(text, word))
+        messages = (
+            said for text, answers in asked for one in answers for said in judge.messages(text, one)
+        )
         for ids, start in verdict_targets(self._tokenizer, judge, messages):
             sequences += ids
             first += [start] * len(ids)
-        return Batch(block, sequences, np.array(first, dtype=np.int64))
+        return sequences, np.array(first, dtype=np.int64)
 
     def _tokens(self, block: Block) -> Batch:
         """Leave out conversations that equal an earlier token's after the same prompt."""

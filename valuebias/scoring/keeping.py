@@ -21,6 +21,7 @@ from valuebias._core.folder_names import check_apart, folder_of
 from valuebias.errors import ValueBiasError
 from valuebias.io import read
 from valuebias.schema.contract import DIMS
+from valuebias.schema.contrast_scores import from_contract
 from valuebias.schema.validation import validate
 from valuebias.scoring import store
 from valuebias.scoring.compute import Batch
@@ -160,7 +161,7 @@ class InMemory:
             width = max(1, *(held.tokens.shape[2] for held in places))
             tokens = np.stack([_widened(held.tokens, width) for held in places])
             ds = ds.assign(token_logprob=((*DIMS, "token"), tokens))
-        return validate(ds)
+        return validate(ds) if self._request.contrasts is None else from_contract(ds)
 
 
 def _widened(tokens: Floats, width: int) -> Floats:
@@ -196,6 +197,7 @@ class BlockWriter:
         """Check and store a block."""
         block = batch.block
         shape = (block.prompts.stop - block.prompts.start, block.n_responses)
+        there = np.True_ if batch.present is None else batch.present
         if self._request.rows:
             # As a rule the responses are the outputs of the model, one by one.
             are_all = np.array_equal(self._tokens, np.arange(values.shape[1]))
@@ -204,8 +206,8 @@ class BlockWriter:
             # A log-prob of 0 may come out as 1e-8. In place: a block may have millions.
             self._model_scores.keep(block, np.minimum(scores, 0, out=scores))
         elif self._request.judge is not None:
-            verdicts = values.reshape(*shape, self._request.judge.width)
-            self._check(block, np.where(np.isfinite(verdicts).all(axis=-1), 0, np.nan))
+            verdicts = batch.spread(values).reshape(*shape, self._request.judge.width)
+            self._check(block, np.where(np.isfinite(verdicts).all(axis=-1), 0, np.nan), there)
             verdicts = np.minimum(verdicts, 0)
             self._model_scores.keep(block, self._request.judge.scores(verdicts), verdicts)
         elif batch.first is not None:
@@ -213,23 +215,26 @@ class BlockWriter:
             own_tokens = np.arange(values.shape[1]) < (lengths - batch.first)[:, None]
             # The padding is NaN as well, but belongs to no word.
             wrong = ~(np.isfinite(values) | ~own_tokens).all(axis=1)
-            self._check(block, np.where(wrong, np.nan, 0).reshape(shape))
-            values = np.minimum(values, 0)
+            marked = batch.spread(np.where(wrong, np.nan, np.float32(0)))
+            self._check(block, marked.reshape(shape), there)
+            values = batch.spread(np.minimum(values, 0))
             if self._against is not None:
                 ratios = self._against.ratios(block, values)
                 # Not kept, because scores of a store that are all alike cannot be read.
                 if block.pairs > 1 and not np.nan_to_num(ratios).any():
                     raise no_change(self._model.name)
                 rewards = pooled(ratios, self._request.pooling).reshape(shape)
-                self._model_scores.keep(block, rewards)
+                self._model_scores.keep(block, np.where(there, rewards, np.float32(np.nan)))
                 return
             scores = pooled(values, self._request.pooling).reshape(shape)
+            scores = np.where(there, scores, np.float32(np.nan))
             self._model_scores.keep(block, scores, values.reshape(*shape, -1))
         else:
             if batch.source is not None:
                 values = self._repeated(block, batch.source, values)
-            self._check(block, values.reshape(shape))
-            self._model_scores.keep(block, values.reshape(shape))
+            scores = batch.spread(values).reshape(shape)
+            self._check(block, scores, there)
+            self._model_scores.keep(block, scores)
 
     def _repeated(self, block: Block, source: Integers, values: Floats) -> Floats:
         """Give each token the score of its conversation, wherever that occurred first."""
@@ -241,18 +246,26 @@ class BlockWriter:
         self._line[block.responses] = self._line[source]
         return self._line[block.responses]
 
-    def _check(self, block: Block, scores: npt.NDArray[np.floating]) -> None:
-        wrong = ~np.isfinite(scores)
+    def _check(
+        self,
+        block: Block,
+        scores: npt.NDArray[np.floating],
+        there: npt.NDArray[np.bool_] | np.bool_ = np.True_,
+    ) -> None:
+        wrong = ~np.isfinite(scores) & there
         if not wrong.any():
             return
         row, column = (int(entry) for entry in np.argwhere(wrong)[0])
         prompt = self._request.prompts.table.index[block.prompts.start + row]
         word = self._answers[block.responses.start + column]
+        said = f"the word {word!r} after the prompt {str(prompt)!r}"
+        if self._request.contrasts is not None:
+            said = f"the variant {word!r} of the item {str(prompt)!r}"
         dtype = self._model.resolved.model.dtype
         advice = _ADVICE.get(dtype, "Its weights may be damaged.")
         raise ValueBiasError(
-            f"The model {self._model.name!r} in {dtype} gives {scores[row, column]} for the word "
-            f"{word!r} after the prompt {str(prompt)!r}, and for {wrong.sum():,} of the "
+            f"The model {self._model.name!r} in {dtype} gives {scores[row, column]} for "
+            f"{said}, and for {wrong.sum():,} of the "
             f"{wrong.size:,} pairs computed with it; expected finite numbers. {advice}"
             + (" What was finished before is kept." if self._model_scores.lasting else "")
         )
@@ -272,5 +285,5 @@ def pooled(tokens: Floats, pooling: str) -> Floats:
     known = ~np.isnan(tokens)
     total = np.where(known, tokens, 0).sum(axis=1, dtype=np.float64)
     if pooling == "mean":
-        total /= known.sum(axis=1)
+        total /= np.maximum(1, known.sum(axis=1))
     return np.asarray(total, dtype=np.float32)

@@ -26,6 +26,7 @@ from valuebias.errors import ValueBiasError, few, shown
 from valuebias.io import read
 from valuebias.io.files import unescape_texts
 from valuebias.models import bases
+from valuebias.schema.contrast_scores import is_marked, marked_as_contrasts
 from valuebias.scoring import store
 from valuebias.scoring.model_scores import ModelScores
 from valuebias.scoring.sharing import Share
@@ -352,6 +353,9 @@ def _lay_out_words(target: Path, parts: Sequence[_Part], provenance: dict[str, A
         lexicon = pd.DataFrame(ds["membership"].to_numpy(), index=words, columns=categories)
     frame = store.Frame(str(ds.attrs["kind"]), prompts, lexicon)
     whole = store.laid_out(frame, provenance, words)
+    if is_marked(ds):
+        of_contrasts = [name for name in ds.coords if name not in whole.coords]
+        whole = marked_as_contrasts(whole.assign_coords({n: ds[n] for n in of_contrasts}))
     tokens = max(store.tokens_of(part.path) for part in parts)
     shape = store.shape_of(source)
     if shape is None:

@@ -35,6 +35,7 @@ from valuebias.scoring.request import (
     Words,
     block_shape,
     blocks,
+    contrast_request,
     make_request,
 )
 from valuebias.scoring.sharing import check_shard
@@ -170,6 +171,7 @@ def plan(
     kind: Kind = "reward",
     backend: str | type[Backend] | Backend = "torch",
     shard: tuple[int, int] | None = None,
+    contrasts: Any = None,
     judge: Any = None,
     tokens_as: str = "text",
     batch_tokens: int | None = None,
@@ -194,6 +196,8 @@ def plan(
     shard : pair of int, optional
         As in :func:`valuebias.score`: what the i-th of n shards would do. Models of which it has no
         part are left out.
+    contrasts : ContrastSet, str, path, DataFrame, mapping or sequence, optional
+        In place of prompts and words a contrast set, as :func:`valuebias.score_contrasts` takes it.
     judge : str, path, Judge or mapping, optional
         As in :func:`valuebias.score`.
     tokens_as : {"text", "ids"}
@@ -228,17 +232,14 @@ def plan(
     ...
     valuebias.errors.ValueBiasError: There is no backend 'torhc'. ... Did you mean 'torch'? ...
     """
-    request = make_request(
-        models,
-        prompts=prompts,
-        lexicon=lexicon,
-        kind=kind,
-        pooling="sum",
-        judge=judge,
-        tokens_as=tokens_as,
-        trust_remote_code=trust_remote_code,
-        batch_tokens=batch_tokens,
-    )
+    same: dict[str, Any] = {"kind": kind, "pooling": "sum", "judge": judge}
+    same |= {"trust_remote_code": trust_remote_code, "batch_tokens": batch_tokens}
+    if contrasts is not None:
+        request = contrast_request(models, contrasts, **same)
+    else:
+        request = make_request(
+            models, prompts=prompts, lexicon=lexicon, tokens_as=tokens_as, **same
+        )
     part = None if shard is None else check_shard(shard, request.kind)
     engine = get_backend(backend)
     request = with_labels(request, engine, weights=False)
@@ -426,8 +427,11 @@ def _unpacked(batch: Batch, request: ScoringRequest) -> int:
 def _headline(request: ScoringRequest, engine: Backend, device: str, batch_tokens: int) -> str:
     models = f"{len(request.models)} model{'s' if len(request.models) > 1 else ''}"
     words = "the whole vocabulary" if request.words is None else f"{len(request.words)} words"
+    asked = f"{len(request.prompts)} prompts × {words}"
+    if request.contrasts is not None:
+        asked = f"{len(request.contrasts)} items × {len(request.contrasts.variants)} variants"
     return (
-        f"{request.kind} scores of {models} × {len(request.prompts)} prompts × {words}, by the "
+        f"{request.kind} scores of {models} × {asked}, by the "
         f"backend {engine.name!r} on {device}, in packs of up to {batch_tokens} tokens"
         + ("" if request.share is None else f"; {request.share} of them")
     )

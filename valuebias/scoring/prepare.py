@@ -109,7 +109,7 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
             adapted=engine.adapters,
         )
         tokenizer = tokenizers.of(resolved)
-        first_prompt = str(request.prompts.table["text"].iloc[0])
+        first_prompt, _ = request.first()
         mark = resolved.model.step_mark if request.kind == "reward" else None
         source = tokenizer.with_step_token(resolved.source, mark, first_prompt)
         resolved = replace(resolved, source=source)
@@ -218,22 +218,23 @@ def by_base(prepared: Sequence[PreparedModel]) -> list[list[tuple[int, PreparedM
 
 def _samples(request: ScoringRequest, tokenizer: Tokenizer) -> dict[str, Integers]:
     """Tokenise the first prompt and some words by themselves."""
-    texts = [str(request.prompts.table["text"].iloc[0]), *(request.words or ())[:_SAMPLED]]
+    prompt, answers = request.first()
+    texts = [prompt, *answers[:_SAMPLED]]
     return {text: tokenizer.plain(text) for text in texts}
 
 
 def reading_of(request: ScoringRequest, tokenizer: Tokenizer) -> Reading:
     """Find where rewards are read, after the first prompt: prompts do not differ in that."""
-    prompt = str(request.prompts.table["text"].iloc[0])
-    return tokenizer.reading(prompt, *([] if request.words is None else [request.words]))
+    prompt, answers = request.first()
+    return tokenizer.reading(prompt, *([] if request.words is None else [answers]))
 
 
 def first_asked(request: ScoringRequest) -> str:
     """Give what the user says first: a prompt, or a message with it to a judge."""
-    prompt = str(request.prompts.table["text"].iloc[0])
+    prompt, answers = request.first()
     if request.judge is None:
         return prompt
-    return request.judge.messages(prompt, (request.words or ("",))[0])[0]
+    return request.judge.messages(prompt, (answers or ("",))[0])[0]
 
 
 def _check_judge(request: ScoringRequest, judge: Judge, tokenizer: Tokenizer) -> None:
@@ -244,14 +245,23 @@ def _check_judge(request: ScoringRequest, judge: Judge, tokenizer: Tokenizer) ->
         ("its opening", judge.opening),
         ("against", judge.against or ""),
     ]
-    texts += [(f"the prompt {name!r}", str(t)) for name, t in request.prompts.table["text"].items()]
-    texts += [("a word", word) for word in request.words or ()]
+    if request.contrasts is None:
+        prompts = request.prompts.table["text"]
+        texts += [(f"the prompt {name!r}", str(text)) for name, text in prompts.items()]
+        texts += [("a word", word) for word in request.words or ()]
+    else:
+        rows = request.contrasts.table
+        for column in ("prompt", "response"):
+            texts += [
+                (f"the {column} of the variant {variant!r} of the item {item!r}", text)
+                for (item, variant), text in zip(rows.index, rows[column], strict=True)
+            ]
     check_no_markup(tokenizer, texts)
 
 
 def _n_tokens(request: ScoringRequest, tokenizer: Tokenizer) -> tuple[int, ...] | None:
     """Count each word's tokens after the first prompt; prompts hardly differ in that."""
-    if request.words is None:
+    if request.words is None or request.contrasts is not None:
         return None
     prompt = str(request.prompts.table["text"].iloc[0])
     if request.judge is not None:

@@ -81,14 +81,9 @@ def check_same_ids(
     theirs = (other.sha256, other.template_sha256, reference.resolved.model.prefix)
     if mine == theirs:
         return
-    words = request.words or ()
-    for name, text in request.prompts.table["text"].items():
-        pairs = zip(
-            words,
-            *one.targets(str(text), words),
-            *other.targets(str(text), words),
-            strict=True,
-        )
+    asked = zip(request.prompts.table.index, request.conversations(slice(None)), strict=True)
+    for name, text, words in ((name, *each) for name, some in asked for each in some):
+        pairs = zip(words, *one.targets(text, words), *other.targets(text, words), strict=True)
         for word, ids, start, other_ids, other_start in pairs:
             if np.array_equal(ids, other_ids) and start == other_start:
                 continue

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, Literal, cast
 
@@ -16,15 +17,24 @@ import pandas as pd
 from valuebias._core.checks import WHOLE, check_known, check_number
 from valuebias._core.frames import as_frame
 from valuebias.errors import ValueBiasError, ValueBiasWarning
-from valuebias.instruments import Judge, Lexicon, PromptSet
+from valuebias.instruments import ContrastSet, Judge, Lexicon, PromptSet, contrast_set
 from valuebias.instruments import judge as as_judge
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
 from valuebias.models.spec import Model, read_models
 from valuebias.schema.contract import KINDS, check_unique
+from valuebias.schema.contrast_scores import item_table
 from valuebias.scoring.sharing import Share
 
-__all__ = ["VOCABULARY", "Block", "ScoringRequest", "block_shape", "blocks", "make_request"]
+__all__ = [
+    "VOCABULARY",
+    "Block",
+    "ScoringRequest",
+    "block_shape",
+    "blocks",
+    "contrast_request",
+    "make_request",
+]
 
 VOCABULARY = "vocabulary"
 """The lexicon that stands for every token of a model's vocabulary."""
@@ -34,6 +44,8 @@ VOCABULARY = "vocabulary"
 _PAIRS = 4096
 # Log-probs of a vocabulary cost one token per prompt, but each pair is a number in memory.
 _ROW_VALUES = 2**22
+# Of contrast sets, whose texts may be long: as many tokens as some 4096 pairs of words have.
+_CHARACTERS = 2**18
 
 Kind = Literal["reward", "logprob", "implicit", "judged"]
 Measured = Literal["reward", "logprob"]
@@ -55,6 +67,8 @@ class ScoringRequest:
     tokens_as: str
     judge: Judge | None = None  # of kind "judged": what is asked
     share: Share | None = None  # which part of it is to be computed; None = all
+    # Items as prompts and variants as words, whose texts differ from item to item.
+    contrasts: ContrastSet | None = None
 
     @property
     def measured(self) -> Measured:
@@ -73,6 +87,28 @@ class ScoringRequest:
             return self.judge.width
         return 1 if self.kind == "logprob" and self.words is not None else 0
 
+    def conversations(self, prompts: slice) -> list[list[tuple[str, tuple[str, ...]]]]:
+        """Give what is asked for each prompt: texts, each with the answers that it is scored with.
+
+        Answers are in the order of responses; those that an item lacks are left out.
+        """
+        if self.contrasts is None:
+            words = self.words or ()
+            return [[(str(text), words)] for text in self.prompts.table["text"].iloc[prompts]]
+        items = self.prompts.table.index[prompts]
+        order = {name: i for i, name in enumerate(self.words or ())}
+        table = self.contrasts.table
+        rows = table[table.index.get_level_values("item").isin(items)]
+        by_item: dict[str, list[tuple[int, str, str]]] = {str(item): [] for item in items}
+        cells = zip(rows.index, rows["prompt"], rows["response"], strict=True)
+        for (item, variant), prompt, response in cells:
+            by_item[item].append((order[variant], prompt, response))
+        return [_by_prompt(sorted(asked)) for asked in by_item.values()]
+
+    def first(self) -> tuple[str, tuple[str, ...]]:
+        """Give the first of what is asked."""
+        return self.conversations(slice(0, 1))[0][0]
+
     def settings(self) -> dict[str, Any]:
         """Return the settings that all scores in one store must share, in JSON's types."""
         table = self.prompts.table
@@ -85,9 +121,15 @@ class ScoringRequest:
                 marks = [list(member), member.to_numpy(dtype=int if whole else float).tolist()]
             answers = _digest([list(self.words), marks])
         judge = {} if self.judge is None else self.judge.settings()
+        contrasts = {}
+        if self.contrasts is not None:
+            rows = self.contrasts.table
+            texts = [list(map(list, rows.index)), rows[["prompt", "response"]].values.tolist()]
+            contrasts = {"contrast set": _digest(texts)}
         pooled = self.measured == "logprob" and self.words is not None and self.judge is None
         return {
             "kind": self.kind,
+            **contrasts,
             **{f"judge's {field}": value for field, value in judge.items()},
             "prompts": _digest([list(table.index), list(table), table.astype(str).values.tolist()]),
             "lexicon": answers,
@@ -153,6 +195,18 @@ def make_request(
     )
 
 
+def contrast_request(models: Any, contrasts: Any, **settings: Any) -> ScoringRequest:
+    """Read what the user gave of a contrast set: items are prompts, variants words."""
+    chosen = contrast_set(contrasts)
+    table = item_table(chosen)
+    # Items may ask the same, which prompts may not; what is asked comes from the contrast set.
+    apart = table.assign(text=[f"{name}: {text}" for name, text in table["text"].items()])
+    items = PromptSet(chosen.name, apart, chosen.citation)
+    words = list(chosen.variants)
+    request = make_request(models, prompts=items, lexicon=words, tokens_as="text", **settings)
+    return replace(request, contrasts=chosen)
+
+
 def _judge(given: Any, kind: str, *, vocabulary: bool) -> Judge | None:
     """Read the judge, which scores of kind "judged" have, and no others."""
     if kind != "judged":
@@ -207,6 +261,11 @@ def _check_references(models: Sequence[Model], kind: str, *, vocabulary: bool) -
 def block_shape(request: ScoringRequest, n_responses: int) -> tuple[int, int]:
     """Return the numbers of prompts and responses in a block; they depend on the request alone."""
     total = len(request.prompts)
+    if request.contrasts is not None:
+        texts = request.contrasts.table
+        length = int(texts["prompt"].str.len().sum() + texts["response"].str.len().sum())
+        parts = min(total, -(-length // _CHARACTERS))
+        return -(-total // parts), n_responses
     if request.words is None and request.kind == "reward":
         return 1, min(n_responses, _PAIRS)
     each = 1 if request.judge is None else request.judge.orders
@@ -231,6 +290,12 @@ def blocks(n_prompts: int, n_responses: int, shape: tuple[int, int]) -> Iterator
                 slice(prompt, min(prompt + shape[0], n_prompts)),
                 slice(response, min(response + shape[1], n_responses)),
             )
+
+
+def _by_prompt(asked: Sequence[tuple[int, str, str]]) -> list[tuple[str, tuple[str, ...]]]:
+    """Put answers to the same text together where they follow one another."""
+    groups = itertools.groupby(asked, key=lambda one: one[1])
+    return [(text, tuple(answer for _, _, answer in some)) for text, some in groups]
 
 
 def _answers(lexicon: Words | None) -> tuple[Lexicon | None, tuple[str, ...] | None]:

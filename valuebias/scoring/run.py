@@ -40,12 +40,12 @@ from valuebias.scoring.verdicts import with_verdicts_checked
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["ScoringProgress", "score", "scoring_progress"]
+__all__ = ["How", "ScoringProgress", "score", "scored", "scoring_progress"]
 
 Store = str | PathLike[str]
 
 
-class _How(TypedDict):
+class How(TypedDict):
     """How a run is done, which no score depends on."""
 
     client: Client | None
@@ -255,6 +255,20 @@ def score(
         trust_remote_code=trust_remote_code,
         batch_tokens=batch_tokens,
     )
+    how: How = {"client": client, "batch_tokens": batch_tokens, "progress": progress}
+    return scored(request, backend=backend, store=store, shard=shard, how=how)
+
+
+def scored(
+    request: ScoringRequest,
+    *,
+    backend: str | type[Backend] | Backend,
+    store: Store | None,
+    shard: tuple[int, int] | None,
+    how: How,
+) -> xr.Dataset | xr.DataTree | ScoringShard:
+    """Do what a request asks for; see :func:`score`."""
+    client = how["client"]
     part = None if shard is None else check_shard(shard, request.kind)
     engine = get_backend(backend)
     if request.measured not in engine.kinds:
@@ -276,7 +290,6 @@ def score(
     path = None if store is None else _path(store)
     keeper = _keeper(path, request)
     prepared = prepare(request, engine, kept=store is not None)
-    how: _How = {"client": client, "batch_tokens": batch_tokens, "progress": progress}
     with _naming_store(store):
         against: dict[str, Against] = {}
         if request.kind == "implicit":
@@ -298,7 +311,7 @@ def _held_to(
     request: ScoringRequest,
     engine: Backend,
     policies: Sequence[PreparedModel],
-    how: _How,
+    how: How,
 ) -> tuple[list[PreparedModel], dict[str, Against]]:
     """Score what policies are held to, as far as it is needed; each reference once."""
     asked = reference_request(request)

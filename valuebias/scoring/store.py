@@ -39,6 +39,7 @@ from valuebias.errors import ValueBiasError, ValueBiasWarning, few, shown
 from valuebias.io.files import escape_texts, unescape_texts
 from valuebias.schema.building import assemble
 from valuebias.schema.contract import KINDS, SCHEMA
+from valuebias.schema.contrast_scores import contrast_coords, marked_as_contrasts
 from valuebias.schema.verdicts import verdict_coords
 from valuebias.scoring.model_scores import TOKENS, ModelScores
 from valuebias.scoring.request import ScoringRequest, block_shape
@@ -134,6 +135,13 @@ def begun(request: ScoringRequest) -> dict[str, Any]:
     details: dict[str, Any] = {"by": _BY, "scoring": scoring}
     if request.judge is not None:
         scoring["judge"] = request.judge.about()
+    if request.contrasts is not None:
+        contrasts = request.contrasts
+        scoring["contrast set"] = {
+            "name": contrasts.name,
+            "citation": contrasts.citation,
+            "about": dict(contrasts.about),
+        }
     if request.share is not None:
         details["shard"] = request.share.record()
     # Through JSON and back, so that it compares equal with what is read from a store.
@@ -375,6 +383,8 @@ def laid_out(
         kind=request.kind,
         provenance=provenance,
     )
+    if isinstance(request, ScoringRequest) and request.contrasts is not None:
+        ds = marked_as_contrasts(ds.assign_coords(contrast_coords(request.contrasts)))
     said = provenance["scoring"].get("judge")
     return ds if said is None else ds.assign_coords(verdict_coords(said))
 

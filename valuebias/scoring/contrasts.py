@@ -1,0 +1,97 @@
+"""Score contrast sets: ``valuebias.score_contrasts(models, contrasts)``."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import xarray as xr
+
+from valuebias.backends.base import Backend
+from valuebias.scoring.request import Kind, contrast_request
+from valuebias.scoring.run import How, scored
+from valuebias.scoring.sharing import ScoringShard
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["score_contrasts"]
+
+
+def score_contrasts(
+    models: Any,
+    contrasts: Any,
+    *,
+    kind: Kind = "reward",
+    backend: str | type[Backend] | Backend = "torch",
+    store: str | PathLike[str] | None = None,
+    shard: tuple[int, int] | None = None,
+    client: Client | None = None,
+    judge: Any = None,
+    pooling: Literal["sum", "mean"] = "sum",
+    batch_tokens: int | None = None,
+    trust_remote_code: bool = False,
+    progress: bool = True,
+) -> xr.Dataset | ScoringShard:
+    """Score the conversations of a contrast set, with reward models or language models.
+
+    What the conversations of an item share, such as the question, is computed once.
+
+    Parameters
+    ----------
+    models : Model, str, path, mapping, DataFrame, or sequence of these
+        What :func:`valuebias.read_models` takes.
+    contrasts : ContrastSet, str, path, DataFrame, mapping or sequence
+        What :func:`valuebias.contrast_set` takes.
+    kind : {"reward", "logprob", "implicit", "judged"}
+        As in :func:`valuebias.score`; of log-probs, those of the whole response.
+    backend : str, type of Backend or Backend
+        As in :func:`valuebias.score`.
+    store : str or path, optional
+        A folder that ends in ``.zarr``, written as the work goes on; the same call goes on where it
+        was interrupted, and adds further models.
+    shard : pair of int, optional
+        ``(i, n)``: score the i-th of n parts only, as :func:`valuebias.score` does.
+    client : distributed.Client, optional
+        A client of a Dask cluster, whose workers compute.
+    judge : str, path, Judge or mapping, optional
+        Of kind "judged": what :func:`valuebias.judge` takes.
+    pooling : {"sum", "mean"}
+        How the log-probs of a response's tokens become its score.
+    batch_tokens : int, optional
+        How many tokens a pack may have.
+    trust_remote_code : bool, default False
+        As in :func:`valuebias.score`.
+    progress : bool, default True
+        Show progress on standard error.
+
+    Returns
+    -------
+    xarray.Dataset or ScoringShard
+        ``score`` (model, item, variant); variants that an item lacks are NaN. The texts ``prompt``
+        and ``response`` and the columns of the contrast set are coords.
+
+    Raises
+    ------
+    ValueBiasError
+        As :func:`valuebias.score`; if a conversation is longer than a model takes; or if
+        `contrasts` is no contrast set.
+
+    Examples
+    --------
+    >>> import valuebias
+    >>> sums = {"q1": {"prompt": "2 + 2?", "answers": {"right": "4", "wrong": "5"}}}
+    >>> scores = valuebias.score_contrasts("org/model", sums)  # doctest: +SKIP
+    """
+    request = contrast_request(
+        models,
+        contrasts,
+        kind=kind,
+        judge=judge,
+        pooling=pooling,
+        trust_remote_code=trust_remote_code,
+        batch_tokens=batch_tokens,
+    )
+    how: How = {"client": client, "batch_tokens": batch_tokens, "progress": progress}
+    done = scored(request, backend=backend, store=store, shard=shard, how=how)
+    return cast("xr.Dataset | ScoringShard", done)
