@@ -22,6 +22,7 @@ __all__ = [
     "Packed",
     "distinct",
     "inputs",
+    "pack_along",
     "pack_rewards",
     "pack_targets",
 ]
@@ -97,6 +98,35 @@ def pack_targets(
     # Nothing is read at the last token, so it is not computed.
     ordered = _Sorted([sequence[:-1] for sequence in sequences])
     return list(_targets(ordered, sequences, starts, batch_tokens))
+
+
+def pack_along(
+    sequences: Sequence[Integers], first: npt.ArrayLike, *, batch_tokens: int
+) -> list[Packed]:
+    """Pack conversations that are read at each of their tokens from one on, for rewards.
+
+    ``first`` is (len(sequences).
+
+    Examples
+    --------
+    >>> sequences = [np.array([5, 6, 7]), np.array([5, 6, 8, 9])]
+    >>> packed, = pack_along(sequences, [1, 2], batch_tokens=100)
+    >>> packed.pack.ids.tolist(), packed.pack.gather.tolist()
+    ([5, 6, 7, 8, 9], [1, 2, 3, 4])
+    >>> packed.item.tolist(), packed.slot.tolist(), packed.out.tolist()
+    ([0, 0, 1, 1], [0, 1, 0, 1], [0, 1, 2, 3])
+    """
+    starts = np.asarray(first, dtype=np.int64)
+    ordered, packs = _Sorted(sequences), []
+    for start, stop in ordered.cuts(batch_tokens):
+        layout = _Layout(ordered, start, stop)
+        members, read, gather, which = _read_along(ordered, layout, (start, stop), starts)
+        pack = Pack(layout.ids, layout.position, layout.end, gather)
+        item = np.repeat(members, [len(places) for places in read])
+        slot = np.concatenate([np.arange(len(places)) for places in read])
+        whole = int(ordered.length[ordered.inverse[members]].sum())
+        packs.append(Packed(pack, item, slot, which, whole))
+    return packs
 
 
 class _Sorted:
@@ -201,32 +231,42 @@ def _targets(
 ) -> Iterator[Packed]:
     for start, stop in ordered.cuts(batch_tokens):
         layout = _Layout(ordered, start, stop)
-        members, rows = _members(ordered, start, stop)
-        path = np.empty(int(layout.length.max()), dtype=np.int64)
-        read, target, item, slot = [], [], [], []
-        row = -1
-        for member, stop_row in zip(members.tolist(), rows.tolist(), strict=True):
-            while row < stop_row:
-                row += 1
-                a, b = layout.shared[row], layout.length[row]
-                path[a:b] = np.arange(layout.offset[row], layout.offset[row + 1])
-            rated = sequences[member][first[member] :]
-            read.append(path[first[member] - 1 : layout.length[stop_row]].copy())
-            target.append(rated)
-            item.append(np.full(len(rated), member))
-            slot.append(np.arange(len(rated)))
-        gather, which = np.unique(np.concatenate(read), return_inverse=True)
+        # Each token is rated at the one before it.
+        members, _, gather, which = _read_along(ordered, layout, (start, stop), first - 1)
+        rated = [sequences[member][first[member] :] for member in members.tolist()]
         pack = Pack(
             layout.ids,
             layout.position,
             layout.end,
             gather,
-            row=which.astype(np.int64),
-            target=np.concatenate(target).astype(np.int64),
+            row=which,
+            target=np.concatenate(rated).astype(np.int64),
         )
         whole = sum(len(sequences[member]) for member in members.tolist())
-        items = np.concatenate(item)
-        yield Packed(pack, items, np.concatenate(slot), np.arange(len(items)), whole)
+        items = np.repeat(members, [len(ids) for ids in rated])
+        slots = np.concatenate([np.arange(len(ids)) for ids in rated])
+        yield Packed(pack, items, slots, np.arange(len(items)), whole)
+
+
+def _read_along(
+    ordered: _Sorted, layout: _Layout, run: tuple[int, int], first: Integers
+) -> tuple[Integers, list[Integers], Integers, Integers]:
+    """Find where in a run each sequence is read from one token on.
+
+    Gives the sequences, the places of each, all places, and which of them each sequence's are.
+    """
+    members, rows = _members(ordered, *run)
+    path = np.empty(int(layout.length.max()), dtype=np.int64)
+    read = []
+    row = -1
+    for member, stop_row in zip(members.tolist(), rows.tolist(), strict=True):
+        while row < stop_row:
+            row += 1
+            a, b = layout.shared[row], layout.length[row]
+            path[a:b] = np.arange(layout.offset[row], layout.offset[row + 1])
+        read.append(path[first[member] : layout.length[stop_row]].copy())
+    gather, which = np.unique(np.concatenate(read), return_inverse=True)
+    return members, read, gather, which.astype(np.int64)
 
 
 def _members(ordered: _Sorted, start: int, stop: int) -> tuple[Integers, Integers]:

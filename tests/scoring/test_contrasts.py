@@ -254,3 +254,42 @@ def test_the_plan_counts_what_is_shared(folder: Path) -> None:
     plan = valuebias.plan(told(folder / "rm"), contrasts=CONTRASTS)
     assert "3 items × 3 variants" in plan.headline
     assert 0 < plan.table["tokens"].item() < plan.table["unpacked"].item()
+
+
+def test_rewards_along_the_answer_are_those_of_its_beginnings(folder: Path, tmp_path: Path) -> None:
+    """At each token the reward is that of a conversation that ends there, by plain transformers."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    found = score(told(folder / "rm"), read="all", store=tmp_path / "s.zarr")
+    last = score(told(folder / "rm"))
+    np.testing.assert_allclose(found["score"], last["score"], atol=1e-6)
+    xr.testing.assert_identical(valuebias.read(tmp_path / "s.zarr"), found)
+    model = AutoModelForSequenceClassification.from_pretrained(folder / "rm", dtype=torch.float32)
+    model.eval().config.pad_token_id = None
+    tokenizer = AutoTokenizer.from_pretrained(folder / "rm")
+    for (item, variant), row in CONTRASTS.table.iterrows():
+        here = found.sel(item=item, variant=variant).isel(model=0)
+        ids = conversation(folder / "rm", row["prompt"], row["response"])
+        asked = [{"role": "user", "content": row["prompt"]}]
+        before = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)
+        n = len(before["input_ids"])
+        assert ids[0, :n].tolist() == before["input_ids"]
+        with torch.no_grad():
+            each = [model(ids[:, : i + 1]).logits[0, 0].item() for i in range(n, ids.shape[1])]
+        rewards = here["token_reward"].to_numpy()
+        np.testing.assert_allclose(rewards[: len(each)], each, atol=5e-5)
+        assert np.isnan(rewards[len(each) :]).all()
+        # Text is counted as it is read, and the answer is read whole before the conversation ends.
+        ends = here["token_end"].to_numpy()
+        read = [tokenizer.decode(ids[0, n : i + 1]) for i in range(n, ids.shape[1])]
+        expected = [min(len(text), len(row["response"])) for text in read]
+        assert ends[: len(each)].tolist() == expected
+        assert (ends[len(each) :] == -1).all()
+
+
+def test_along_the_answer_only_rewards_are_read(folder: Path) -> None:
+    with pytest.raises(ValueBiasError, match="read is 'all', and kind is 'logprob'"):
+        score(told(folder / "lm"), kind="logprob", read="all")
+    with pytest.raises(ValueBiasError, match="read is 'each'"):
+        score(told(folder / "rm"), read="each")

@@ -142,3 +142,16 @@ def test_what_encoders_cannot_do(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
     with pytest.raises(ValueBiasError, match="torch"):
         score([Model(str(folder), template="pair")], backend="onnx")
+
+
+def test_contrast_sets_are_scored_and_not_along_their_answers(tmp_path: Path) -> None:
+    folder = encoder(tmp_path / "rm", "deberta-v2")
+    rows = {"q": {"prompt": "What is best?", "answers": {"a": "love", "b": "power and trust"}}}
+    model = Model(str(folder), template="pair", base="x")
+    found = valuebias.score_contrasts(model, rows, progress=False)
+    words = ["love", "power and trust"]
+    prompts = {"q": {"text": "What is best?", "framing": "neutral"}}
+    known = valuebias.score(model, prompts=prompts, lexicon=words, progress=False)
+    np.testing.assert_allclose(found["score"][0, 0], known["score"][0, 0], atol=1e-6)
+    with pytest.raises(ValueBiasError, match="is an encoder, .* Leave read='all' out"):
+        valuebias.score_contrasts(model, rows, read="all", progress=False)

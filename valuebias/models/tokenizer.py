@@ -152,6 +152,45 @@ class Tokenizer:
         whole = self._encode(texts, words, any_length=any_length, closed=True)
         return [self._rule.cut(ids) for ids in whole]
 
+    def along(
+        self, prompt: str, answers: Sequence[str]
+    ) -> tuple[list[Integers], Integers, list[Integers]]:
+        """Tokenise conversations that are read along the answer.
+
+        Gives their ids, at which token each answer begins, and of each token from there on where in
+        the answer it ends, in characters; −1 where that is not to be known.
+        """
+        sequences = self.rewards(prompt, answers)
+        before, _ = self._around(prompt)
+        first = np.array([_shared(before, ids) for ids in sequences], dtype=np.int64)
+        # A template may end where it cannot be told what is the answer's: then the last token is.
+        first = np.minimum(first, [len(ids) - 1 for ids in sequences])
+        texts = self._template.conversations(prompt, answers)
+        ends = [
+            self._ends(text, answer, ids)[start:]
+            for text, answer, ids, start in zip(texts, answers, sequences, first, strict=True)
+        ]
+        return sequences, first, ends
+
+    def _ends(self, text: str, answer: str, ids: Integers) -> Integers:
+        unknown = np.full(len(ids), -1, dtype=np.int64)
+        # The last, because a question may hold its answer.
+        start = -1 if isinstance(text, Pair) else text.rfind(answer.strip())
+        if start < 0 or not self._hf_tokenizer.is_fast:
+            return unknown
+        encoded = self._hf_tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        own = encoded["input_ids"]
+        added = len(self._first.before(own))
+        spans = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+        lead = len(answer) - len(answer.lstrip())
+        inside = np.clip(spans[:, 1] - start + lead, 0, len(answer))
+        n = min(len(ids) - added, len(inside))
+        unknown[added : added + n] = inside[:n]
+        unknown[:added] = 0
+        return unknown
+
     def rewards_by_id(self, prompt: str, token_ids: Iterable[int]) -> list[Integers]:
         """Put single tokens in the answer's position, without going through text.
 

@@ -166,6 +166,12 @@ def from_contract(ds: xr.Dataset) -> xr.Dataset:
     ds.attrs.pop(_MARK, None)
     ds = ds.rename({old: new for new, old in _TO_CONTRACT.items()})
     ds = ds.rename({stored: name for name, stored in _STORED.items() if stored in ds.variables})
+    if ds.attrs.get("kind") == "reward" and "token_logprob" in ds.variables:
+        # As they are stored: of each token the reward at it, and where in the answer it ends.
+        both = ds["token_logprob"]
+        ds = ds.drop_vars("token_logprob").drop_dims("token", errors="ignore")
+        ends = both[..., 1::2].fillna(-1).astype(np.int32)
+        ds = ds.assign(token_reward=both[..., ::2], token_end=ends)
     return validate_contrasts(ds.assign_attrs(schema=CONTRAST_SCHEMA))
 
 

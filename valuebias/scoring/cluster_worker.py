@@ -243,7 +243,7 @@ def _tokenised(request: ScoringRequest, held: _Held, block: Block) -> Batch:
 
 def _slim(batch: Batch) -> Batch:
     """Leave out what only computing needs: of log-probs the lengths of words are needed."""
-    if batch.first is None:
+    if batch.first is None or batch.ends is not None:
         return replace(batch, sequences=[])
     words = [ids[start:] for ids, start in zip(batch.sequences, batch.first, strict=True)]
     return replace(batch, sequences=words, first=np.zeros_like(batch.first))

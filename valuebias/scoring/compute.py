@@ -15,7 +15,13 @@ import pandas as pd
 
 from valuebias._core.arrays import Floats, Integers
 from valuebias.backends.base import Backend, LoadedModel, OutOfMemory, Source
-from valuebias.backends.packing import Packed, distinct, pack_rewards, pack_targets
+from valuebias.backends.packing import (
+    Packed,
+    distinct,
+    pack_along,
+    pack_rewards,
+    pack_targets,
+)
 from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import Judge
 from valuebias.models.tokenizer import Tokenizer
@@ -40,6 +46,8 @@ class Batch:
     source: Integers | None = None
     # (prompt, response), bool: of contrast sets, which are there; None = all.
     present: Any = None
+    # Of rewards along answers: of each token from ``first`` on, where in the answer it ends.
+    ends: list[Integers] | None = None
 
     def spread(self, values: Floats) -> Floats:
         """Give each pair of the block its values, NaN where it is not there."""
@@ -78,18 +86,22 @@ class Conversations:
         present = None if self._present is None else self._present[block.prompts]
         if present is not None and present.all():
             present = None
+        if self._request.along:
+            found = [self._tokenizer.along(text, answers) for text, answers in asked]
+            sequences = [ids for some, _, _ in found for ids in some]
+            starts = np.concatenate([start for _, start, _ in found])
+            ends = [end for _, _, some in found for end in some]
+            return Batch(block, sequences, starts, present=present, ends=ends)
         if self._request.kind == "reward":
             ids = [ids for text, answers in asked for ids in self._tokenizer.rewards(text, answers)]
             return Batch(block, ids, present=present)
         if self._request.judge is not None:
             sequences, first = self._judged(asked, self._request.judge)
             return Batch(block, sequences, first, present=present)
-        sequences, starts = [], []
-        for text, answers in asked:
-            ids, start = self._tokenizer.targets(text, answers)
-            sequences += ids
-            starts.append(start)
-        return Batch(block, sequences, np.concatenate(starts), present=present)
+        targets = [self._tokenizer.targets(text, answers) for text, answers in asked]
+        sequences = [ids for some, _ in targets for ids in some]
+        first = np.concatenate([start for _, start in targets])
+        return Batch(block, sequences, first, present=present)
 
     def _judged(
         self, asked: Iterable[tuple[str, Sequence[str]]], judge: Judge
@@ -155,6 +167,8 @@ class _Seen:
 
 def pack(batch: Batch, batch_tokens: int) -> list[Packed]:
     """Lay out the conversations of a batch."""
+    if batch.first is not None and batch.ends is not None:
+        return pack_along(batch.sequences, batch.first, batch_tokens=batch_tokens)
     if batch.first is not None:
         return pack_targets(batch.sequences, batch.first, batch_tokens=batch_tokens)
     return pack_rewards(batch.sequences, batch_tokens=batch_tokens)

@@ -28,6 +28,7 @@ def score_contrasts(
     shard: tuple[int, int] | None = None,
     client: Client | None = None,
     judge: Any = None,
+    read: Literal["last", "all"] = "last",
     pooling: Literal["sum", "mean"] = "sum",
     batch_tokens: int | None = None,
     trust_remote_code: bool = False,
@@ -56,6 +57,9 @@ def score_contrasts(
         A client of a Dask cluster, whose workers compute.
     judge : str, path, Judge or mapping, optional
         Of kind "judged": what :func:`valuebias.judge` takes.
+    read : {"last", "all"}
+        Where rewards are read. "all": also at every token of the answer, from the same pass: the
+        reward of a conversation that ended there (Nikulkov 2026).
     pooling : {"sum", "mean"}
         How the log-probs of a response's tokens become its score.
     batch_tokens : int, optional
@@ -69,7 +73,10 @@ def score_contrasts(
     -------
     xarray.Dataset or ScoringShard
         ``score`` (model, item, variant); variants that an item lacks are NaN. The texts ``prompt``
-        and ``response`` and the columns of the contrast set are coords.
+        and ``response`` and the columns of the contrast set are coords. With ``read="all"`` the
+        variables ``token_reward`` and ``token_end`` (model, item, variant, token): the reward at
+        each token of the answer and of what follows it, NaN beyond the last, and how many
+        characters of the response have been read then; −1 beyond, or where that is not known.
 
     Raises
     ------
@@ -88,6 +95,7 @@ def score_contrasts(
         contrasts,
         kind=kind,
         judge=judge,
+        read=read,
         pooling=pooling,
         trust_remote_code=trust_remote_code,
         batch_tokens=batch_tokens,

@@ -210,6 +210,8 @@ class BlockWriter:
             self._check(block, np.where(np.isfinite(verdicts).all(axis=-1), 0, np.nan), there)
             verdicts = np.minimum(verdicts, 0)
             self._model_scores.keep(block, self._request.judge.scores(verdicts), verdicts)
+        elif batch.ends is not None:
+            self._keep_along(batch, values, there)
         elif batch.first is not None:
             lengths = np.array([len(ids) for ids in batch.sequences], dtype=np.int64)
             own_tokens = np.arange(values.shape[1]) < (lengths - batch.first)[:, None]
@@ -235,6 +237,24 @@ class BlockWriter:
             scores = batch.spread(values).reshape(shape)
             self._check(block, scores, there)
             self._model_scores.keep(block, scores)
+
+    def _keep_along(
+        self, batch: Batch, values: Floats, there: npt.NDArray[np.bool_] | np.bool_
+    ) -> None:
+        """Keep the rewards at each token, with where these end; the last is the answer's."""
+        block = batch.block
+        shape = (block.prompts.stop - block.prompts.start, block.n_responses)
+        own = batch.ends or []
+        last = np.array([len(ends) for ends in own], dtype=np.int64) - 1
+        ends = np.full(values.shape, np.nan, dtype=np.float32)
+        for row, some in zip(ends, own, strict=True):
+            row[: len(some)] = some
+        wrong = ~(np.isfinite(values) | np.isnan(ends)).all(axis=1)
+        scores = np.where(wrong, np.nan, values[np.arange(len(last)), last]).astype(np.float32)
+        scores = batch.spread(scores).reshape(shape)
+        self._check(block, scores, there)
+        both = np.stack([values, ends], axis=-1).reshape(len(values), -1)
+        self._model_scores.keep(block, scores, batch.spread(both).reshape(*shape, -1))
 
     def _repeated(self, block: Block, source: Integers, values: Floats) -> Floats:
         """Give each token the score of its conversation, wherever that occurred first."""

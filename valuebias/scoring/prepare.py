@@ -118,6 +118,8 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
             engine.check_tokens(resolved.source, _samples(request, tokenizer))
         if request.judge is not None:
             _check_judge(request, request.judge, tokenizer)
+        if request.along:
+            _check_along(resolved)
         reading = reading_of(request, tokenizer) if request.kind == "reward" else None
         coords = resolved.model.coords() | label_coords(
             resolved, checkpoint_of(specified, resolved.source.weights_sha256)
@@ -235,6 +237,21 @@ def first_asked(request: ScoringRequest) -> str:
     if request.judge is None:
         return prompt
     return request.judge.messages(prompt, (answers or ("",))[0])[0]
+
+
+def _check_along(resolved: Resolved) -> None:
+    """Refuse models of whose rewards there is not one at each token."""
+    name, source = resolved.model.name, resolved.source
+    why = ""
+    if source.pair:
+        why = "is an encoder, to which every token changes what it reads at all others"
+    elif source.step_token is not None:
+        why = "rates steps, at the marks after them"
+    if why:
+        raise ValueBiasError(
+            f"The model {name!r} {why}, so that it has no reward at each token of an answer. Leave "
+            "read='all' out for it."
+        )
 
 
 def _check_judge(request: ScoringRequest, judge: Judge, tokenizer: Tokenizer) -> None:

@@ -69,6 +69,7 @@ class ScoringRequest:
     share: Share | None = None  # which part of it is to be computed; None = all
     # Items as prompts and variants as words, whose texts differ from item to item.
     contrasts: ContrastSet | None = None
+    along: bool = False  # whether rewards are read at every token of an answer
 
     @property
     def measured(self) -> Measured:
@@ -85,6 +86,8 @@ class ScoringRequest:
         """How many log-probs of tokens a store begins with room for, at each pair; 0 = none."""
         if self.judge is not None:
             return self.judge.width
+        if self.along:
+            return 2
         return 1 if self.kind == "logprob" and self.words is not None else 0
 
     def conversations(self, prompts: slice) -> list[list[tuple[str, tuple[str, ...]]]]:
@@ -126,6 +129,8 @@ class ScoringRequest:
             rows = self.contrasts.table
             texts = [list(map(list, rows.index)), rows[["prompt", "response"]].values.tolist()]
             contrasts = {"contrast set": _digest(texts)}
+        if self.along:
+            contrasts["read"] = "all"
         pooled = self.measured == "logprob" and self.words is not None and self.judge is None
         return {
             "kind": self.kind,
@@ -195,8 +200,16 @@ def make_request(
     )
 
 
-def contrast_request(models: Any, contrasts: Any, **settings: Any) -> ScoringRequest:
+def contrast_request(
+    models: Any, contrasts: Any, *, read: str = "last", **settings: Any
+) -> ScoringRequest:
     """Read what the user gave of a contrast set: items are prompts, variants words."""
+    check_known(read, ("last", "all"), f"read is {read!r}.")
+    if read == "all" and settings["kind"] != "reward":
+        raise ValueBiasError(
+            f"read is 'all', and kind is {settings['kind']!r}; expected 'reward', of which there "
+            "is one at each token. Log-probs of each token are kept in any case."
+        )
     chosen = contrast_set(contrasts)
     table = item_table(chosen)
     # Items may ask the same, which prompts may not; what is asked comes from the contrast set.
@@ -204,7 +217,7 @@ def contrast_request(models: Any, contrasts: Any, **settings: Any) -> ScoringReq
     items = PromptSet(chosen.name, apart, chosen.citation)
     words = list(chosen.variants)
     request = make_request(models, prompts=items, lexicon=words, tokens_as="text", **settings)
-    return replace(request, contrasts=chosen)
+    return replace(request, contrasts=chosen, along=read == "all")
 
 
 def _judge(given: Any, kind: str, *, vocabulary: bool) -> Judge | None:
