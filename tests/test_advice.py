@@ -726,3 +726,24 @@ def test_ratings_and_signed_weights(ds: xr.Dataset, shell: Callable[..., str]) -
     assert fit.contrasts()["category"][0] == "moral (positive) − moral (negative)"
     valuebias.write(made(signed), "scores.nc")
     assert "a lexicon with a column for each" in shell("fit", "scores.nc", fails=True)
+
+
+@follows(
+    "valuebias/instruments/batteries.py",
+    "valuebias.questions('arithmetic')", "valuebias.battery('answers', questions)",
+)  # fmt: skip
+def test_batteries_of_questions() -> None:
+    said = told(valuebias.battery, "sycophancy")
+    questions = filled(said, "valuebias.questions")
+    assert len(valuebias.battery("sycophancy", questions)) == 100
+    few = valuebias.QuestionSet("few", questions.table.iloc[:4])
+    said = told(valuebias.battery, "sycophancy", few, baseline="scores.nc")
+    answers = filled(said, "valuebias.battery", questions=few)
+    models = pd.DataFrame({"family": ["A"], "stage": "reward"}, index=["org/a"])
+    scores = schema.contrast_scores.build_contrasts(
+        [[[4.0, 3.0, 2.0, 1.0]] * 4], models=models, contrasts=answers
+    )
+    assert valuebias.battery("sycophancy", few, baseline=scores).items == few.items
+    said = told(valuebias.battery, "position", few, n_options=9)
+    assert "n_options=4" in said
+    assert valuebias.battery("position", few, n_options=4).about["n_options"] == 4
