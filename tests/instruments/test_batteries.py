@@ -261,7 +261,7 @@ def baseline(asked: Any, right: Any) -> xr.Dataset:
     score = np.zeros((2, len(made), len(made.variants)))
     score[:, :, 1:] = np.arange(len(made.variants) - 1)
     score[:, :, 0] = np.where(right, 9.0, 0.5)
-    return schema.contrast_scores.build_contrasts(score, models=MODELS, contrasts=made)
+    return schema.build_contrasts(score, models=MODELS, contrasts=made)
 
 
 def test_items_are_kept_that_every_model_knows() -> None:

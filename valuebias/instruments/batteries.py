@@ -19,7 +19,7 @@ from valuebias.instruments.members import Lexicon
 from valuebias.instruments.questions import QuestionSet, Source
 from valuebias.instruments.questions import questions as read_questions
 from valuebias.instruments.word_battery import FRAMES, check_frames, matched_words, word_rows
-from valuebias.schema.contrast_scores import is_contrasts, validate_contrasts
+from valuebias.schema.contrast_scores import absent, is_contrasts, validate_contrasts
 
 __all__ = ["battery", "battery_names"]
 
@@ -283,15 +283,13 @@ def _known(asked: QuestionSet, baseline: Any) -> list[str]:
             "same questions, or leave these out."
         )
     score = baseline["score"]
-    there: Any = True
-    if {"prompt", "response"} <= set(baseline.coords):
+    if "prompt" in baseline.coords:
         _check_alike(asked, baseline["prompt"])
-        there = baseline["response"] != ""
     correct = baseline[CORRECT].broadcast_like(score)
     right = score.where(correct).min("variant")
     wrong = score.where(~correct).max("variant")
     # An answer that was not scored may have been the best.
-    unscored = (score.isnull() & there).any("variant")
+    unscored = (score.isnull() & ~absent(baseline)).any("variant")
     known = ((right > wrong) & ~unscored).all("model")
     kept = set(known["item"].to_numpy()[known.to_numpy()].tolist())
     return [item for item in asked.items if item in kept]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from valuebias.errors import ValueBiasError, few, shown
 from valuebias.instruments.members import Lexicon
@@ -50,6 +49,9 @@ def matched_words(lexicon: Lexicon, n_pairs: int, seed: int) -> list[tuple[str, 
 
     Words in several categories, with a wildcard or of more than one word are left out.
     """
+    # Here, because whoever imports a lexicon would wait for it.
+    from scipy.optimize import linear_sum_assignment
+
     words = _of_one_category(lexicon)
     rng = np.random.default_rng(seed)
     chosen = [_some(words[category], rng) for category in lexicon.categories]
