@@ -218,6 +218,7 @@ EXCUSED = {
         "valuebias/schema/validation.py",
         "valuebias.score(..., lexicon='agency-communion')",
     ): _SCORED,
+    ("valuebias/schema/contrast_scores.py", "valuebias.score_contrasts(...)"): _SCORED,
     ("valuebias/cli/sources.py", "valuebias score {} --store scores"): _SCORED,
     ("valuebias/cli/sources.py", "valuebias ablate {} --out ablation"): _SCORED,
     ("valuebias/io/files.py", "valuebias score"): _SCORED,
@@ -726,3 +727,25 @@ def test_ratings_and_signed_weights(ds: xr.Dataset, shell: Callable[..., str]) -
     assert fit.contrasts()["category"][0] == "moral (positive) − moral (negative)"
     valuebias.write(made(signed), "scores.nc")
     assert "a lexicon with a column for each" in shell("fit", "scores.nc", fails=True)
+
+
+@follows("valuebias/schema/contrast_scores.py", "valuebias.schema.build_contrasts(...)")
+@follows(
+    "valuebias/instruments/batteries.py",
+    "valuebias.questions('arithmetic')", "valuebias.battery('answers', questions)",
+)  # fmt: skip
+def test_batteries_of_questions() -> None:
+    said = told(valuebias.battery, "sycophancy")
+    questions = filled(said, "valuebias.questions")
+    assert len(valuebias.battery("sycophancy", questions)) == 100
+    few = valuebias.QuestionSet("few", questions.table.iloc[:4])
+    said = told(valuebias.battery, "sycophancy", few, baseline="scores.nc")
+    answers = filled(said, "valuebias.battery", questions=few)
+    models = pd.DataFrame({"family": ["A"], "stage": "reward"}, index=["org/a"])
+    scores = schema.build_contrasts([[[4.0, 3.0, 2.0, 1.0]] * 4], models=models, contrasts=answers)
+    assert valuebias.battery("sycophancy", few, baseline=scores).items == few.items
+    said = told(schema.contrast_scores.validate_contrasts, scores.drop_vars("score"))
+    assert "valuebias.schema.build_contrasts(...)" in said
+    said = told(valuebias.battery, "position", few, n_options=9)
+    assert "n_options=4" in said
+    assert valuebias.battery("position", few, n_options=4).about["n_options"] == 4

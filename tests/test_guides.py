@@ -141,6 +141,32 @@ def test_judges_as_the_guide_shows_it(folder: Path, capsys: pytest.CaptureFixtur
     assert valuebias.read(folder / "compared.zarr").sizes["token"] == 4
 
 
+def test_contrast_sets_as_the_guide_shows_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names: dict[str, Any] = {}
+    for code in blocks("contrast-sets.md", r"\{code-cell\} ipython3"):
+        exec(code, names)  # noqa: S102 - our own guide
+    assert "What is the capital of Peru?\n\nA) Lima" in capsys.readouterr().out
+    assert names["again"].about["contrast"] == "verbosity"
+    guide = (GUIDES / "contrast-sets.md").read_text(encoding="utf-8")
+    for name in valuebias.battery_names():
+        assert f'| `"{name}"` |' in guide
+    (knows,) = blocks("contrast-sets.md", "python")
+    exec(knows, names)  # noqa: S102 - our own guide
+    assert 2 <= len(names["known"]) < 40
+    (folder / "mine.jsonl").write_text(
+        "".join(
+            json.dumps({"question": f"{i}?", "right": "a", "wrong": "b"}) + "\n" for i in range(2)
+        )
+    )
+    (lines,) = blocks("contrast-sets.md", "bash")
+    for line in lines.splitlines():
+        done = CliRunner().invoke(app, shlex.split(line.partition("  #")[0])[1:])
+        assert done.exit_code == 0, done.output
+    assert len(valuebias.contrast_set(folder / "length.jsonl").variants) == 4
+
+
 @pytest.mark.slow
 def test_training_reward_models_as_the_guide_shows_it(
     folder: Path, capsys: pytest.CaptureFixture[str]

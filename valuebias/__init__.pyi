@@ -35,10 +35,14 @@ from .instruments import Factorial as Factorial
 from .instruments import Judge as Judge
 from .instruments import Lexicon as Lexicon
 from .instruments import PromptSet as PromptSet
+from .instruments import QuestionSet as QuestionSet
+from .instruments import battery as battery
+from .instruments import battery_names as battery_names
 from .instruments import contrast_set as contrast_set
 from .instruments import judge as judge
 from .instruments import lexicon as lexicon
 from .instruments import prompts as prompts
+from .instruments import questions as questions
 from .instruments.catalogue import lexicons as lexicons
 from .io import read as read
 from .io import read_scores as read_scores

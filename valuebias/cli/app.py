@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from valuebias import __version__
-from valuebias.cli import ablations, checks, data, fit_config, fits, papers, scoring
+from valuebias.cli import ablations, batteries, checks, data, fit_config, fits, papers, scoring
 from valuebias.cli.output import complain
 from valuebias.cli.spoken import spoken
 from valuebias.errors import ValueBiasError, ValueBiasWarning
@@ -106,3 +106,4 @@ app.command("claims")(checks.claims)
 app.add_typer(data.data, name="data")
 app.add_typer(data.lexicons, name="lexicons")
 app.command("prompts")(data.prompts)
+app.command("battery")(batteries.battery)
