@@ -17,6 +17,8 @@ from .analysis.auditing.audit import Audit as Audit
 from .analysis.auditing.audit import audit as audit
 from .analysis.classical.classical import Classical as Classical
 from .analysis.classical.classical import classical as classical
+from .analysis.contrasting.statistics import ContrastStatistics as ContrastStatistics
+from .analysis.contrasting.statistics import contrast_statistics as contrast_statistics
 from .checking.check import Check as Check
 from .checking.check import check as check
 from .datasets.simulate import simulate as simulate

@@ -352,6 +352,13 @@ def _redundant(crossing: Crossing) -> list[str]:
     """
     n_models, n_columns = crossing.design.matrix.shape
     names = ["model_word"] if n_models == n_columns else []
+    if crossing.items:
+        # What prompts do is in the items; and with no replication what is left of a single score
+        # is what items do in each term, or, of one model, what they do.
+        names += ["prompt_category", "model_prompt", "prompt_word"]
+        if n_models == n_columns:
+            names += [f"word:{term.name}" for term in crossing.design.terms[1:]]
+        return [*names, "word"] if n_models == 1 else names
     if n_models == 1:
         names += ["model_prompt", "model_prompt_covariate", "prompt_word"]
     return names

@@ -57,6 +57,8 @@ def _share(value: float) -> str:
 def specs_section(inputs: ReportInputs) -> Section:
     """Set the paper's specification beside this one."""
     title, comparison = "The paper's specification beside this one", inputs.comparison
+    if comparison is None:
+        return Section("specs", title, missing="The paper has no contrast sets.")
     if comparison.reason:
         return Section("specs", title, missing=comparison.reason)
     table = comparison.headline()
@@ -124,7 +126,7 @@ def _why(inputs: ReportInputs, table: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _paper_tables(inputs: ReportInputs) -> tuple[Table, ...]:
-    paper = inputs.comparison.classical
+    paper = None if inputs.comparison is None else inputs.comparison.classical
     if paper is None:
         return ()
     medians = Table(
@@ -501,6 +503,8 @@ def loo_section(inputs: ReportInputs) -> Section:
 
 def audit_section(inputs: ReportInputs) -> Section:
     """List what the data audit found."""
+    if inputs.audit is None:
+        return Section("audit", "Data audit", missing="The audit is of scores of words.")
     return findings_section(inputs.audit)
 
 
