@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from valuebias.backends import Backend as Engine
     from valuebias.instruments import Judge
 
-__all__ = ["backends", "merge", "plan", "score"]
+__all__ = ["backends", "engine_of", "judge_of", "merge", "plan", "score"]
 
 Kind = Literal["reward", "logprob", "implicit", "judged"]
 Models = Annotated[
@@ -163,8 +163,8 @@ def score(
             prompts=prompts,
             lexicon=restricted(lexicon, threshold, category),
             kind=kind,
-            judge=_judge(judge, against),
-            backend=_engine(backend, {"device": device, "threads": threads, "address": address}),
+            judge=judge_of(judge, against),
+            backend=engine_of(backend, {"device": device, "threads": threads, "address": address}),
             store=store,
             shard=part,
             client=client,
@@ -220,8 +220,8 @@ def plan(
         prompts=prompts,
         lexicon=restricted(lexicon, threshold, category),
         kind=kind,
-        judge=_judge(judge, against),
-        backend=_engine(backend, {"device": device, "address": address}),
+        judge=judge_of(judge, against),
+        backend=engine_of(backend, {"device": device, "address": address}),
         shard=_shard(shard),
         tokens_as=tokens_as,
         batch_tokens=batch_tokens,
@@ -258,7 +258,7 @@ def merge(
     typer.echo(visible(out))
 
 
-def _judge(name: str | None, against: str | None) -> str | Judge | None:
+def judge_of(name: str | None, against: str | None) -> str | Judge | None:
     """Read a judge that is given an answer to compare with; a name alone stays as it is."""
     if against is None:
         return name
@@ -282,7 +282,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
         ) from error
 
 
-def _engine(name: str, options: Mapping[str, str | int | None]) -> str | Engine:
+def engine_of(name: str, options: Mapping[str, str | int | None]) -> str | Engine:
     """Make a backend with the given options; its name where there are none."""
     chosen = {option: value for option, value in options.items() if value is not None}
     if not chosen:
@@ -317,3 +317,4 @@ def backends(as_json: AsJson = False) -> None:
     names = ["name", "description", "kinds", "devices", "dtypes", "available"]
     heads = ["name", "what", "scores", "devices", "dtypes", "available"]
     print_table(heads, [[row[name] for name in names] for row in rows])
+    typer.echo("Which one scores your models, and what it takes: valuebias explain MODELS")
