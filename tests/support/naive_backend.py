@@ -1,4 +1,4 @@
-"""A backend in sixty lines: transformers, one whole conversation at a time."""
+"""A backend in fifty lines: transformers, one whole conversation at a time."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -18,14 +18,9 @@ class NaiveBackend(Backend):
         missing = [module for module in ("torch", "transformers") if find_spec(module) is None]
         return f"{' and '.join(missing)} must be installed" if missing else None
 
-    def refuses(self, source: Source) -> str | None:
-        plain = source.head == "logits" and not source.own_code
-        if plain and source.dtype in self.dtypes():
-            return None
-        return f"{source.name}: this backend reads float32 logits only."
-
     def load(self, source: Source) -> LoadedModel:
-        self.check(source)
+        if source.head != "logits" or source.own_code or source.dtype not in self.dtypes():
+            raise ValueBiasError(f"{source.name}: this backend reads float32 logits only.")
         if not (source.folder / "config.json").is_file():
             raise ValueBiasError(f"{source.name}: there is no config.json in {source.folder}.")
         made = NaiveModel(source)

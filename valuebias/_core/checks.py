@@ -105,8 +105,8 @@ def check_installed(
     >>> check_installed("nowhere", extra="torch", after=", and dreams need it")
     Traceback (most recent call last):
     ...
-    valuebias._core.checks.NotInstalled: nowhere is not installed, and dreams need it. Run: pip install
-    "valuebias[torch]".
+    valuebias._core.checks.NotInstalled: nowhere is not installed, and dreams need it. Run: pip
+    install "valuebias[torch]".
     """
     for module in modules:
         try:
