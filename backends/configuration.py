@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Shape", "reach", "shape"]
+__all__ = ["Shape", "reach", "shape", "stated_class"]
 
 # What configurations call how far back a token sees, and the layers that it is about.
 _WINDOWS = {
@@ -35,6 +37,15 @@ def shape(config: Any) -> Shape:
     return Shape(
         hidden, int(getattr(text, "intermediate_size", None) or 4 * hidden), int(text.vocab_size)
     )
+
+
+def stated_class(folder: Path) -> str:
+    """Give the class that a folder's config.json names; nothing where it names none."""
+    try:
+        classes = json.loads((folder / "config.json").read_bytes()).get("architectures") or [""]
+        return str(classes[0])
+    except (OSError, ValueError, AttributeError, LookupError, TypeError):
+        return ""
 
 
 def reach(config: Any, windows: Collection[int]) -> int | None:

@@ -25,7 +25,7 @@ from valuebias._core.foreign import read_json, reading
 from valuebias.backends.base import Kind, Source
 from valuebias.errors import ValueBiasError
 
-__all__ = ["check_file", "config_folder", "export"]
+__all__ = ["check_file", "config_folder", "export", "find_file"]
 
 _TOKENIZER = ("tokenizer", "special_tokens_map", "added_tokens", "chat_template", "vocab", "merges")
 _DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger"}
@@ -74,7 +74,7 @@ def _model(folder: Path, config: dict[str, Any], kind: Kind) -> Any:
 
 def check_file(source: Source) -> Path:
     """Find the ONNX file of a model and refuse one whose scores would be wrong."""
-    path = _find(source)
+    path = find_file(source)
     import onnx
 
     with reading(
@@ -102,7 +102,13 @@ def config_folder(source: Source, path: Path) -> Path:
     return path.parent if (path.parent / "config.json").exists() else source.folder
 
 
-def _find(source: Source) -> Path:
+def find_file(source: Source) -> Path:
+    """Find the ONNX file of a model: the one that is named, or the only one of its folder."""
+    if source.file is not None and not source.file.lower().endswith(".onnx"):
+        raise ValueBiasError(
+            f"{source.name}: found the file {source.file!r}, which is no ONNX file. Give one, or "
+            "use another backend."
+        )
     if source.file is not None:
         path = source.folder / source.file
         if path.is_file():

@@ -170,6 +170,9 @@ ELSEWHERE = {
     ("valuebias/logprobs/alignment.py", "valuebias.read_vocabulary(path)"): (
         "tests/models/test_names.py::test_any_name_stays_in_its_store"
     ),
+    ("valuebias/cli/scoring.py", "valuebias explain MODELS"): (
+        "tests/cli/test_explaining.py::test_a_table_and_advice"
+    ),
     ("valuebias/io/files.py", "valuebias.read_vocabulary({})"): (
         "tests/models/test_names.py::test_any_name_stays_in_its_store"
     ),
@@ -183,6 +186,8 @@ _SHARDS = "of shards; tests/scoring/test_shards.py makes the call"
 _ADAPTERS = "of adapters; tests/models/test_adapters.py gives the model so"
 EXCUSED = {
     ("valuebias/cli/scoring.py", "valuebias merge STORES"): _SHARDS,
+    ("valuebias/cli/explaining.py", "valuebias merge"): _SHARDS,
+    ("valuebias/cli/explaining.py", "valuebias plan"): _SCORED,
     ("valuebias/io/files.py", "valuebias.merge(stores, out=...)"): _SHARDS,
     ("valuebias/scoring/merging.py", "valuebias.score(...)"): _SHARDS,
     ("valuebias/scoring/merging.py", "valuebias.score(..., shard=({}, {}), store={})"): _SHARDS,

@@ -75,7 +75,9 @@ from .preference_data.preferences import preferences as preferences
 from .reproduction.run import Reproduction as Reproduction
 from .reproduction.run import reproduce as reproduce
 from .schema import validate as validate
+from .scoring.choice import BackendChoice as BackendChoice
 from .scoring.contrasts import score_contrasts as score_contrasts
+from .scoring.explain import explain as explain
 from .scoring.merging import merge as merge
 from .scoring.plan import ScoringPlan as ScoringPlan
 from .scoring.plan import plan as plan

@@ -36,6 +36,7 @@ def completed(line: str, folder: Path) -> list[str]:
         ("valuebias data read scores --prompts sup", ["superlatives"]),
         ("valuebias battery syc", ["sycophancy"]),
         ("valuebias battery length --questions arith", ["arithmetic"]),
+        ("valuebias explain models.yaml --backend vl", ["vllm"]),
     ],
 )
 def test_bash_is_told_names_and_files(line: str, expected: list[str], tmp_path: Path) -> None:

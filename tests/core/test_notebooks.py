@@ -95,6 +95,7 @@ def test_answers_with_hostile_names_are_inert(
         valuebias.classical(fit.data, n_permutations=9, progress=False),
         valuebias.audit(fit.data), valuebias.check_claims(claims, fit), lexicon, prompts,
         fit.loo(by="model", progress=False),
+        valuebias.explain("<script>alert(1)</script>", backend="torch"),
         datasets.info("christian2026-big2"),
     ]  # fmt: skip
     for answer in answers:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 __all__ = [
+    "backend_names",
     "battery_names",
     "data_names",
     "judge_names",
@@ -22,6 +23,13 @@ def named_data(incomplete: str) -> list[str]:
     from valuebias import datasets
 
     return _beginning(datasets.names(), incomplete)
+
+
+def backend_names(incomplete: str) -> list[str]:
+    """Complete the name of a backend."""
+    from valuebias.backends import backend_names as known
+
+    return _beginning(known(), incomplete)
 
 
 def data_names(incomplete: str) -> list[str]:
