@@ -152,6 +152,14 @@ class Tokenizer:
         whole = self._encode(texts, words, any_length=any_length, closed=True)
         return [self._rule.cut(ids) for ids in whole]
 
+    def answer_starts(self, prompt: Said, conversations: Sequence[Integers]) -> list[int]:
+        """Count the tokens that stand before the answer in whole conversations of a prompt.
+
+        A token that the answer shares with what stands before it is the answer's.
+        """
+        ((_, before, _, _),) = self.answered([prompt], [])
+        return [_shared(before, ids) for ids in conversations]
+
     def rewards_by_id(self, prompt: str, token_ids: Iterable[int]) -> list[Integers]:
         """Put single tokens in the answer's position, without going through text.
 
