@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -73,6 +74,62 @@ def test_lora_lowers_the_loss_on_held_out_pairs(
     assert abs(table.loc[0, "loss"] - math.log(2)) < 0.5
     assert table.loc[10, "loss"] < table.loc[0, "loss"] - 0.3
     assert table.loc[10, "accuracy"] > 0.9
+
+
+def test_grm_keeps_the_answers_likely(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Trained with much of its term, a model prefers and can still write what was chosen."""
+    import torch
+
+    from valuebias.ablation import Objective, TrainingSettings
+    from valuebias.training.features import find_base
+    from valuebias.training.language_head import LanguageHead
+    from valuebias.training.reward import PairTokens, train
+    from valuebias.training.terms import BatchOutputs, log_probs
+    from valuebias.training.trainer import last_hidden
+
+    base = find_base(Model(str(small_models.language_model("smollm2")), name="SmolLM2"))
+    table = valuebias.preferences(preferences(), progress=False)
+    tokens = PairTokens(base, 1024, starts=True).of(table)
+    settings = TrainingSettings(learning_rate=1e-3, batch_size=8, max_steps=10)
+    language = LanguageHead(base)
+
+    def likely(model: Any) -> tuple[float, float]:
+        """Mean log-prob of chosen answers, and the share of pairs that are ordered rightly."""
+        sums, right = [], []
+        for i in range(0, len(tokens), 12):
+            rewards = []
+            for ids, start in zip((tokens.chosen[i], tokens.rejected[i]), tokens.starts[i],
+                                  strict=True):  # fmt: skip
+                row = torch.from_numpy(ids)[None]
+                with torch.no_grad(), last_hidden(model) as seen:
+                    logits = model(input_ids=row, attention_mask=torch.ones_like(row)).logits[:, 0]
+                beside = {"start": torch.tensor([start])}
+                outputs = BatchOutputs(row, torch.ones_like(row), seen[0], logits, beside)
+                rewards.append(logits.item())
+                sums.append(log_probs(outputs, language).item())
+            right.append(rewards[0] > rewards[1])
+        return sum(sums[::2]) / len(right), sum(right) / len(right)
+
+    found: dict[str, dict[int, tuple[float, float]]] = {}
+    for name, objective in (
+        ("without", Objective(kind="grm", weight=0)),
+        ("with", Objective(kind="grm", weight=0.5)),
+    ):
+        found[name] = {}
+
+        def checkpoint(step: int, model: Any, name: str = name) -> None:
+            found[name][step] = likely(model.eval())
+            model.train()
+
+        losses = train(base, tokens, tuning="lora", settings=settings, objective=objective, seed=0,
+                       use_cpu=True, steps=[0, 10], checkpoint=checkpoint)  # fmt: skip
+        assert losses[-1] < losses[0]
+    record_property("log-prob of chosen answers, and accuracy, by step", found)
+    assert found["with"][0] == found["without"][0]
+    assert found["with"][10][0] > found["with"][0][0] > found["without"][10][0]
+    assert min(found[name][10][1] for name in found) > 0.9
 
 
 def test_a_gguf_file_is_scored_but_not_trained(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "run_cells"]
 
-Cell = tuple[int, str | None, int | None, int | None]
-"""What one worker does in one go: a base's number, and of trained models source, seed and pairs."""
+Cell = tuple[int, str | None, int | None, int | None, str | None]
+"""What one worker does in one go: a base's number; of trained models source, seed, pairs, aim."""
 
 
 def check(client: Client, design: Design) -> None:
@@ -122,13 +122,14 @@ def _cells(design: Design, n_bases: int) -> list[Cell]:
     """Cut a study into what workers do: heads by their base, whose features they share."""
     study = design.study
     if study.tuning == "head":
-        return [(index, None, None, None) for index in range(n_bases)]
+        return [(index, None, None, None, None) for index in range(n_bases)]
     return [
-        (index, str(source), seed, n_pairs)
+        (index, str(source), seed, n_pairs, objective.name)
         for index in range(n_bases)
         for source in design.sources
         for seed in study.seeds
         for n_pairs in sorted(study.n_pairs)
+        for objective in study.objective
     ]
 
 

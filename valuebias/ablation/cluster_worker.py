@@ -47,7 +47,7 @@ class StudyPlugin(WorkerPlugin):  # type: ignore[misc]
         """Do one cell; say which runs failed, and why."""
         with self._lock:
             design, asked = self._read()
-            index, source, seed, n_pairs = cell
+            index, source, seed, n_pairs, name = cell
             if self._base is None or self._base[0] != index:
                 self._base = None
                 self._base = index, self._find(asked[index])
@@ -58,7 +58,8 @@ class StudyPlugin(WorkerPlugin):  # type: ignore[misc]
                     for _ in train_heads(design, self._base[1]):
                         pass
                 else:
-                    train_one(design, self._base[1], source, seed, n_pairs)
+                    (objective,) = (one for one in design.study.objective if one.name == name)
+                    train_one(design, self._base[1], objective, source, seed, n_pairs)
             finally:
                 design.engine.release()
             return dict(design.failures)

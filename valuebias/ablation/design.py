@@ -14,6 +14,7 @@ from valuebias.backends.base import Backend
 from valuebias.instruments import Lexicon, PromptSet
 from valuebias.preference_data.preferences import Preferences
 from valuebias.training.features import Base, Conversation
+from valuebias.training.objective import BRADLEY_TERRY, Objective
 
 if TYPE_CHECKING:
     from valuebias.ablation.study import Study
@@ -32,11 +33,13 @@ class Run:
     source: str  # the name of its preferences
     n_pairs: int  # n_pairs, seed: the number of pairs, and the seed that draws them
     seed: int
+    objective: Objective = field(default_factory=Objective)  # what it is trained for
 
     @property
     def label(self) -> str:
         """The name of the run."""
-        return f"{self.base.name} · {self.source} · {self.n_pairs} · seed {self.seed}"
+        name = f"{self.base.name} · {self.source} · {self.n_pairs} · seed {self.seed}"
+        return name if self.objective.name == BRADLEY_TERRY else f"{name} · {self.objective.name}"
 
     def row(
         self, *, tuning: str, step: int, measured: Mapping[str, float], label: str | None = None
@@ -54,6 +57,7 @@ class Run:
             "seed": self.seed,
             "step": step,
             "tuning": tuning,
+            "objective": self.objective.name,
             "loss": measured["loss"],
             "accuracy": measured["accuracy"],
         }

@@ -78,7 +78,7 @@ def _heads(
     """Fit a head for every number of pairs, each starting from the last."""
     before: Head | None = None
     for n_pairs in sorted(design.study.n_pairs):
-        run = Run(base, source, n_pairs, seed)
+        run = Run(base, source, n_pairs, seed, *design.study.objective)
         if run.label in design.failures:
             continue
         try:
