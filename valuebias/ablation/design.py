@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,10 @@ __all__ = ["Design", "Run", "RunScores", "instrument"]
 
 RunScores = tuple[dict[str, Any], npt.NDArray[np.float32]]
 """A reward model's coords, and its rewards, (prompt, response)."""
+
+
+def _always() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,20 @@ class Design:
     # Runs that failed, and why; filled during the study.
     failures: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)  # further provenance by run; likewise
+    # Asked between two steps: raises where nobody waits for the study any more.
+    go_on: Callable[[], None] = _always
+
+    def stepping(
+        self, advance: Callable[[int, int], None] | None = None
+    ) -> Callable[[int, int], None]:
+        """Ask between two steps whether to go on, and move a bar, if there is one."""
+
+        def step(done: int, total: int) -> None:
+            self.go_on()
+            if advance is not None:
+                advance(done, total)
+
+        return step
 
 
 def instrument(prompts: PromptSet, lexicon: Lexicon) -> list[Conversation]:

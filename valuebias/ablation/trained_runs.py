@@ -142,7 +142,7 @@ class RunTrainer:
             loss = train(
                 self._run.base, pairs, tuning=self._design.study.tuning,
                 settings=settings, objective=self._run.objective, seed=self._run.seed,
-                use_cpu=on_cpu(self._design.engine), steps=steps, advance=advance,
+                use_cpu=on_cpu(self._design.engine), steps=steps, advance=self._design.stepping(advance),
                 checkpoint=lambda step, model: self._checkpoint(step, model, held_out),
             )  # fmt: skip
         about = {"run": self._run.label, "steps": steps, "counts": counts, "loss": loss}
@@ -238,7 +238,7 @@ class RunTrainer:
         sequences = [*self._instrument, *(ids for pair in both for ids in pair)]
         block = Block((0, 0), slice(0, len(sequences)), slice(0, 1))
         with loaded(self._design.engine, source) as runner:
-            return runner.run(Batch(block, sequences), lambda done: None)
+            return runner.run(Batch(block, sequences), lambda done: self._design.go_on())
 
     @property
     def _done(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -37,7 +37,7 @@ from valuebias.posterior.questions import largest_difference
 from valuebias.schema import model_table, validate
 from valuebias.schema.uncovered import uncovered
 
-__all__ = ["estimate", "refit"]
+__all__ = ["Fitted", "estimate", "refit"]
 
 # Tuning steps: the package's own sampler and completion start from the mode's curvature and have
 # less to learn.
@@ -118,7 +118,23 @@ def estimate(
     return posterior
 
 
-def refit(fit: Posterior, *, prior: Prior, outcome: str) -> Posterior:
+class Fitted(Protocol):
+    """What is needed of a fit to fit the same data again."""
+
+    @property
+    def data(self) -> xr.Dataset:
+        """The scores."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """How they were fitted."""
+
+    @property
+    def contrast(self) -> Contrast | None:
+        """The categories to compare."""
+
+
+def refit(fit: Fitted, *, prior: Prior, outcome: str) -> Posterior:
     """Fit the same data with another prior or outcome, all else (seed included) the same."""
     options = {name: fit.settings.get(name) for name in MODEL_FIELDS} | {"outcome": outcome}
     numbers = {name: fit.settings[name] for name in _SAMPLER}

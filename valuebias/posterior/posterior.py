@@ -42,6 +42,7 @@ from valuebias.schema import member_table, model_table
 
 if TYPE_CHECKING:
     import pymc as pm
+    from distributed import Client
 
     from valuebias.analysis.estimands.loo import LOO, UnitLOO
     from valuebias.posterior.placebo import Placebo
@@ -496,6 +497,7 @@ class Posterior(Questions):
         pair: tuple[str, str] | None = None,
         framing: str | None = None,
         contrast: Contrast | None = None,
+        client: Client | None = None,
         progress: bool = True,
     ) -> pd.DataFrame:
         """Multiply each prior scale alone, and all together, and compare the headline.
@@ -512,6 +514,9 @@ class Posterior(Questions):
             The prompts to speak of, as in :meth:`focused`.
         contrast : pair of str or mapping, optional
             The two categories to compare, likewise.
+        client : distributed.Client, optional
+            A client of a Dask cluster, whose workers do the fits that are needed, with the same
+            results. Needs ``pip install "valuebias[cluster]"``.
         progress : bool, default True
             Show a progress bar on standard error.
 
@@ -525,7 +530,8 @@ class Posterior(Questions):
         Raises
         ------
         ValueBiasError
-            If a factor is not a positive number, or `prob` is not between 0 and 1.
+            If a factor is not a positive number, `prob` is not between 0 and 1, or `client` has no
+            workers, or such as may give other results.
 
         Notes
         -----
@@ -544,7 +550,9 @@ class Posterior(Questions):
         from valuebias.posterior.sensitivity import prior_sensitivity
 
         view = self._asked(pair, framing, contrast)
-        table = prior_sensitivity(view, factors=factors, prob=prob, progress=progress)
+        table = prior_sensitivity(
+            view, factors=factors, prob=prob, client=client, progress=progress
+        )
         if self.of_items:
             table.index = table.index.map(lambda entry: (item_component(entry[0]), entry[1]))
         return table
