@@ -142,7 +142,8 @@ class RunTrainer:
             loss = train(
                 self._run.base, pairs, tuning=self._design.study.tuning,
                 settings=settings, objective=self._run.objective, seed=self._run.seed,
-                use_cpu=on_cpu(self._design.engine), steps=steps, advance=self._design.stepping(advance),
+                use_cpu=on_cpu(self._design.engine), steps=steps,
+                advance=self._design.stepping(advance),
                 checkpoint=lambda step, model: self._checkpoint(step, model, held_out),
             )  # fmt: skip
         about = {"run": self._run.label, "steps": steps, "counts": counts, "loss": loss}
