@@ -299,7 +299,7 @@ def test_what_messages_name_exists() -> None:
 
 
 OTHERS = {
-    **dict.fromkeys(("subset", "response", "dim", "data_vars"), "xarray's"),
+    **dict.fromkeys(("subset", "response", "dim", "data_vars", "item", "variant"), "xarray's"),
     "index": "pandas'",
     "sep": "a line of a CSV file",
     "level": "pandas'",
