@@ -17,6 +17,7 @@ from valuebias._core.foreign import reading
 from valuebias.backends import attention, reward_heads
 from valuebias.backends.base import STEPS, Source
 from valuebias.backends.comparing import check_own, eager, running, takes_trees
+from valuebias.backends.configuration import head_width
 from valuebias.backends.gguf.config import gguf_config
 from valuebias.backends.gguf.files import read_gguf, whole
 from valuebias.backends.heads import Head
@@ -173,7 +174,7 @@ def _with_head(source: Source, family: Any, new_head: int | None) -> Any:
     """Find the class of a reward model whose head has two layers; else leave it as it is."""
     from transformers import AutoConfig
 
-    stated = reward_heads.stated_width(Path(source.folder), source.name)
+    stated = head_width(Path(source.folder), source.name)
     width = stated if new_head is None else new_head
     if not width:
         return family

@@ -6,22 +6,14 @@ head's weights in the place of its layer ``score`` and the entry ``reward_head``
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from valuebias._core.checks import check_whole
-from valuebias._core.foreign import read_json
-from valuebias.errors import ValueBiasError, shown
+from valuebias.backends.configuration import MLP, REWARD_HEAD
+from valuebias.errors import ValueBiasError
 
-__all__ = ["ENTRY", "classifier", "forget", "layers", "stated_width"]
-
-ENTRY = "reward_head"
-"""What config.json calls it."""
-_KIND = "mlp"
-_WIDEST = 2**16
-"""A head is as wide as its configuration says before its weights are seen."""
+__all__ = ["classifier", "forget", "layers"]
 
 
 def layers(hidden: int, width: int, labels: int) -> nn.Sequential:
@@ -32,28 +24,6 @@ def layers(hidden: int, width: int, labels: int) -> nn.Sequential:
     """
     last = nn.Linear(width, labels, bias=False)
     return nn.Sequential(nn.Linear(hidden, width), nn.ReLU(), last)
-
-
-def stated_width(folder: Path, name: str) -> int | None:
-    """Read from config.json how wide the head is; None where it has one layer."""
-    path = folder / "config.json"
-    content = read_json(path, f"The config.json of {name!r}", advice="Download or save it again.")
-    stated = content.get(ENTRY) if isinstance(content, dict) else None
-    if stated is None:
-        return None
-    if not isinstance(stated, dict) or set(stated) != {"kind", "width"} or stated["kind"] != _KIND:
-        raise ValueBiasError(
-            f"The config.json of {name!r} has {ENTRY}={shown(stated)}; expected "
-            f"{{'kind': {_KIND!r}, 'width': 1024}}, as training writes it. Save the model again."
-        )
-    width = stated["width"]
-    check_whole(width, f"The width of the {ENTRY} of {name!r}", least=1)
-    if width > _WIDEST:
-        raise ValueBiasError(
-            f"The config.json of {name!r} has a {ENTRY} of the width {width}; {_WIDEST} is the "
-            "most that is read. Save the model again."
-        )
-    return int(width)
 
 
 def classifier(config: Any, width: int, name: str) -> Any:
@@ -81,7 +51,7 @@ def classifier(config: Any, width: int, name: str) -> Any:
                 "in for. Use a head of one layer, or another base."
             )
         self.score = layers(self.score.in_features, width, self.score.out_features)
-        setattr(config, ENTRY, {"kind": _KIND, "width": width})
+        setattr(config, REWARD_HEAD, {"kind": MLP, "width": width})
 
     made: Any = type(plain.__name__, (plain,), {"__init__": init, "__module__": plain.__module__})
     return made
@@ -89,5 +59,5 @@ def classifier(config: Any, width: int, name: str) -> Any:
 
 def forget(config: Any) -> None:
     """Take the entry out of a configuration whose model has a head of one layer."""
-    if getattr(config, ENTRY, None) is not None:
-        delattr(config, ENTRY)
+    if getattr(config, REWARD_HEAD, None) is not None:
+        delattr(config, REWARD_HEAD)

@@ -144,6 +144,15 @@ def test_an_export_gives_the_same(tmp_path: Path) -> None:
     assert found.std() > 0.1
 
 
+def test_optimum_refuses_them(tmp_path: Path) -> None:
+    from valuebias.backends.optimum_files import check_file
+
+    folder = with_head(tiny_models.tiny("llama", "reward", tmp_path / "rm"))
+    (folder / "model.onnx").touch()
+    with pytest.raises(ValueBiasError, match=r"rm: its reward head has two layers .*onnx"):
+        check_file(Source(name="rm", folder=folder, kind="reward"))
+
+
 @pytest.mark.parametrize(
     ("stated", "message"),
     [

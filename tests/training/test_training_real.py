@@ -79,7 +79,7 @@ def test_lora_lowers_the_loss_on_held_out_pairs(
 def test_grm_keeps_the_answers_likely(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Trained with much of its term, a model prefers and can still write what was chosen."""
+    """Trained with much of its term, a model can write what was chosen better than before."""
     import torch
 
     from valuebias.ablation import Objective, TrainingSettings
@@ -92,44 +92,36 @@ def test_grm_keeps_the_answers_likely(
     base = find_base(Model(str(small_models.language_model("smollm2")), name="SmolLM2"))
     table = valuebias.preferences(preferences(), progress=False)
     tokens = PairTokens(base, 1024, starts=True).of(table)
-    settings = TrainingSettings(learning_rate=1e-3, batch_size=8, max_steps=10)
+    settings = TrainingSettings(learning_rate=2e-3, batch_size=4, max_steps=4)
     language = LanguageHead(base)
 
-    def likely(model: Any) -> tuple[float, float]:
-        """Mean log-prob of chosen answers, and the share of pairs that are ordered rightly."""
-        sums, right = [], []
-        for i in range(0, len(tokens), 12):
-            rewards = []
-            for ids, start in zip((tokens.chosen[i], tokens.rejected[i]), tokens.starts[i],
-                                  strict=True):  # fmt: skip
-                row = torch.from_numpy(ids)[None]
-                with torch.no_grad(), last_hidden(model) as seen:
-                    logits = model(input_ids=row, attention_mask=torch.ones_like(row)).logits[:, 0]
-                beside = {"start": torch.tensor([start])}
-                outputs = BatchOutputs(row, torch.ones_like(row), seen[0], logits, beside)
-                rewards.append(logits.item())
-                sums.append(log_probs(outputs, language).item())
-            right.append(rewards[0] > rewards[1])
-        return sum(sums[::2]) / len(right), sum(right) / len(right)
+    def likely(model: Any) -> float:
+        """Mean log-prob of some chosen answers."""
+        found = []
+        for ids, (start, _) in list(zip(tokens.chosen, tokens.starts, strict=True))[::36]:
+            row = torch.from_numpy(ids)[None]
+            mask = torch.ones_like(row)
+            with torch.no_grad(), last_hidden(model) as seen:
+                rewards = model(input_ids=row, attention_mask=mask).logits[:, 0]
+            beside = {"start": torch.tensor([start])}
+            found.append(log_probs(BatchOutputs(row, mask, seen[0], rewards, beside), language))
+        return float(torch.cat(found).mean())
 
-    found: dict[str, dict[int, tuple[float, float]]] = {}
-    for name, objective in (
-        ("without", Objective(kind="grm", weight=0)),
-        ("with", Objective(kind="grm", weight=0.5)),
-    ):
-        found[name] = {}
+    found: dict[str, dict[int, float]] = {"without": {}, "with": {}}
+    for name, weight in (("without", 0.0), ("with", 0.5)):
 
         def checkpoint(step: int, model: Any, name: str = name) -> None:
             found[name][step] = likely(model.eval())
             model.train()
 
+        objective = Objective(kind="grm", weight=weight)
         losses = train(base, tokens, tuning="lora", settings=settings, objective=objective, seed=0,
-                       use_cpu=True, steps=[0, 10], checkpoint=checkpoint)  # fmt: skip
+                       use_cpu=True, steps=[0, 4], checkpoint=checkpoint)  # fmt: skip
         assert losses[-1] < losses[0]
-    record_property("log-prob of chosen answers, and accuracy, by step", found)
+    record_property("log-prob of chosen answers by step", found)
     assert found["with"][0] == found["without"][0]
-    assert found["with"][10][0] > found["with"][0][0] > found["without"][10][0]
-    assert min(found[name][10][1] for name in found) > 0.9
+    assert found["with"][4] > found["with"][0] + 1
+    assert found["with"][4] > found["without"][4] + 1
 
 
 def test_a_gguf_file_is_scored_but_not_trained(tmp_path: Path) -> None:
