@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import tiny_models
 import xarray as xr
@@ -145,8 +146,9 @@ def test_contrast_sets_as_the_guide_shows_them(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names: dict[str, Any] = {}
-    for code in blocks("contrast-sets.md", r"\{code-cell\} ipython3"):
-        exec(code, names)  # noqa: S102 - our own guide
+    with pd.option_context("display.max_colwidth", 50):
+        for code in blocks("contrast-sets.md", r"\{code-cell\} ipython3"):
+            exec(code, names)  # noqa: S102 - our own guide
     assert "What is the capital of Peru?\n\nA) Lima" in capsys.readouterr().out
     assert names["again"].about["contrast"] == "verbosity"
     guide = (GUIDES / "contrast-sets.md").read_text(encoding="utf-8")

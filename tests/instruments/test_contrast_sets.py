@@ -195,7 +195,7 @@ def test_a_file_is_not_written_where_it_cannot_be(tmp_path: Path) -> None:
         made.to_jsonl(tmp_path / "file" / "x.jsonl")
     kept = made.to_jsonl(tmp_path / "x.jsonl").read_text(encoding="utf-8")
     broken = ContrastSet("x", made.table, {("no", "text"): 1})
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueBiasError, match=r"'x' was made cannot be written as JSON \(TypeError"):
         broken.to_jsonl(tmp_path / "x.jsonl")
     assert (tmp_path / "x.jsonl").read_text(encoding="utf-8") == kept
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from valuebias._core.atomic import atomic_path
-from valuebias._core.foreign import parse_json, reading
+from valuebias._core.foreign import describe_error, parse_json, reading
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ def write_contrasts(contrasts: ContrastSet, path: str | os.PathLike[str]) -> Pat
             f"in {' or '.join(LINES)}."
         )
     head = {HEAD: contrasts.name, "about": contrasts.about, "citation": contrasts.citation}
+    try:
+        json.dumps(head, default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueBiasError(
+            f"What says how the contrast set {contrasts.name!r} was made cannot be written as JSON "
+            f"({describe_error(error)}). Give it as texts, numbers, lists and mappings from texts."
+        ) from error
     with atomic_path(target) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         for entry in (head, *_items(contrasts)):
             file.write(json.dumps(entry, ensure_ascii=False, default=_plain) + "\n")
