@@ -3,7 +3,8 @@
 Of one model items are the sample. A family's mean generalises over its models (or the bases that
 they stand on) and over items, so that both are clusters: the variance is the sum of both less that
 of their cells (Cameron, Gelbach and Miller 2011, *Journal of Business & Economic Statistics* 29,
-238–249), and never less than either alone. Degrees of freedom follow Welch and Satterthwaite.
+238–249), and never less than either alone. Degrees of freedom are those of the models, which are
+the fewer, after Satterthwaite for two families.
 """
 
 from __future__ import annotations
@@ -92,11 +93,11 @@ def of_families(
         cells += _squares(of_each.ravel())
     between = float(sum(of_units))
     variance = max(between + of_items - cells, between, of_items)
+    # Of two families Welch's; items are so many more that they are as good as known.
     freedom = [len(np.unique(unit[one])) - 1 for one in members]
     spent = sum(v**2 / df for v, df in zip(of_units, freedom, strict=True))
-    spent += of_items**2 / (n_items - 1)
-    df = (between + of_items) ** 2 / spent if spent > 0 else float(min(freedom))
-    return Estimate(value, float(np.sqrt(variance)), float(df), count)
+    df = between**2 / spent if spent > 0 else float(min(freedom))
+    return Estimate(value, float(np.sqrt(variance)), min(df, n_items - 1.0), count)
 
 
 def _squares(sums: Array | float) -> float:

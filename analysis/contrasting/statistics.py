@@ -45,6 +45,8 @@ _MODEL, _FAMILY, _DIFFERENCE = "model", "family", "family difference"
 _COLUMNS = ["statistic", "of", "level", "name", "family", "estimate", "se", "lower", "upper",
             "null", "p", "mde", "n_items", "n_models", "n_bases", "unit", "remark"]  # fmt: skip
 _SHOWN = ["statistic", "of", "level", "name", "estimate", "lower", "upper", "p", "mde"]
+# What cannot be negative is written without a sign.
+_SHARES = ("accuracy", "P(wrong > right)", "calibration error", "spread over positions")
 _ALONE = "one {unit}: nothing is seen of how {unit}s differ"
 _NO_SE = "too few items, or no scatter"
 _FEW_GROUPS = 4
@@ -141,8 +143,11 @@ class ContrastStatistics:
         order = {_DIFFERENCE: 0, _FAMILY: 1, _MODEL: 2}
         table = self.table.sort_values("level", key=lambda one: one.map(order), kind="stable")
         out = table[_SHOWN].astype(object)
+        plain = table["statistic"].isin(_SHARES) & (table["level"] != _DIFFERENCE)
         for name in ("estimate", "lower", "upper"):
-            out[name] = ["–" if np.isnan(x) else signed(x, 3) for x in table[name]]
+            texts = [f"{x:.3f}" if p else signed(x, 3)
+                     for x, p in zip(table[name], plain, strict=True)]  # fmt: skip
+            out[name] = ["–" if "nan" in text else text for text in texts]
         out["p"] = ["–" if np.isnan(x) else f"{x:.2g}" for x in table["p"]]
         out["mde"] = ["" if np.isnan(x) else f"{x:.2f}" for x in table["mde"]]
         return out
@@ -227,10 +232,10 @@ def contrast_statistics(
     -----
     Of a model the interval is about other items: the mean of an item's values has the
     cluster-robust standard error, items as clusters. Of a family it is about other models (or
-    bases, where some share one) and items: two-way clusters. Intervals are of Student's t with
-    Satterthwaite's degrees of freedom. With a handful of models :func:`valuebias.fit` says more, as
-    it learns from all families how much models differ. Statistics that are no means over items have
-    their scatter by leaving out groups of items (jackknife).
+    bases, where some share one) and items: two-way clusters. Intervals are of Student's t, with the
+    degrees of freedom of the fewer clusters. With a handful of models :func:`valuebias.fit` says
+    more, as it learns from all families how much models differ. Statistics that are no means over
+    items have their scatter by leaving out groups of items (jackknife).
 
     Source: after Fein et al. 2026 (arXiv 2603.03291). Clusters: Cameron, Gelbach and Miller 2011,
     *Journal of Business & Economic Statistics* 29, 238–249. Calibration: Guo et al. 2017, *ICML*.

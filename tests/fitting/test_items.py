@@ -230,11 +230,36 @@ def test_claims_about_items_are_checked(made: World, fit: valuebias.Fit) -> None
         lambda fit: fit.plot("words"),
         lambda fit: fit.plot("specs"),
         lambda fit: valuebias.card(fit, "org/m0"),
+        lambda fit: valuebias.design(like=fit),
     ],
 )
 def test_questions_about_words_are_refused_with_a_reason(fit: valuebias.Fit, ask: Any) -> None:
     with pytest.raises(ValueBiasError, match="this fit is of items of a contrast set"):
         ask(fit)
+
+
+def test_what_takes_words_says_what_takes_contrast_sets(made: World) -> None:
+    for ask in (valuebias.multiverse, valuebias.audit, valuebias.classical):
+        with pytest.raises(ValueBiasError, match="scores of a contrast set"):
+            ask(made.scores)
+
+
+def test_a_registered_outcome_of_words_is_refused(made: World) -> None:
+    with pytest.raises(ValueBiasError, match="loses by how much"):
+        valuebias.fit(made.scores, prereg={"outcome": "normal"}, **QUICK)
+    fit = valuebias.fit(made.scores, prereg={"decision": "p_positive >= 0.975"}, **QUICK)
+    assert fit.settings["outcome"] == "scaled"
+    assert "registered" in str(fit.headline())
+
+
+def test_other_programs_are_given_items(fit: valuebias.Fit) -> None:
+    groups = fit.idata
+    assert groups["observed_data"]["score"].dims == ("model", "item", "variant")
+    names = fit.draws()["parameter"].unique()
+    assert "sd[item, neutral]" in names
+    statistics = fit.ppc(draws=5)["statistic"].to_numpy().tolist()
+    assert "item spread" in statistics
+    assert not any("word" in name for name in statistics)
 
 
 def test_scores_of_words_have_no_items() -> None:

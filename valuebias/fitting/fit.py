@@ -229,7 +229,8 @@ def fit(
         )
     left_out: tuple[str, ...] = ()
     if is_contrasts(dataset):
-        settings = item_settings(settings, given, by)
+        asked = given if registered is None else {**registered.settings, **given}
+        settings = item_settings(settings, asked, by)
         dataset, left_out = average_by(dataset, settings["by"])
     elif by is not None:
         raise ValueBiasError(

@@ -10,6 +10,7 @@ from .logprobs import plot_logprobs as plot_logprobs
 from .multiverse import plot_multiverse as plot_multiverse
 from .ppc import plot_ppc as plot_ppc
 from .ranks import plot_ranks as plot_ranks
+from .reliability import plot_reliability as plot_reliability
 from .save import save_figure as save_figure
 from .sensitivity import plot_sensitivity as plot_sensitivity
 from .specs import plot_specs as plot_specs

@@ -173,7 +173,7 @@ def _parameters(fit: Posterior, prob: float) -> Iterator[Quantity]:
 
 def _words(fit: Posterior, prob: float) -> Iterator[Quantity]:
     rows = fit.compared_rows()
-    if not rows or (fit.of_items and "model_word" not in fit.problem.components):
+    if not rows or (fit.of_items and not fit.replicated):
         return
     table = fit.words(prob=prob) if not fit.of_items else fit.items(prob=prob)
     table = table.rename(columns={"item": "word"})

@@ -138,6 +138,12 @@ class Draws:
         return draws
 
     @property
+    def replicated(self) -> bool:
+        """Whether there are more models than columns, so that they tell how models differ."""
+        n_models, n_columns = self.problem.crossing.design.matrix.shape
+        return bool(n_models > n_columns)
+
+    @property
     def of_items(self) -> bool:
         """Whether the sampled units are items of a contrast set, not words."""
         return bool(self.problem.crossing.items)
@@ -240,6 +246,8 @@ class Draws:
         """Draws of SDs, correlations, residuals, means and slopes: (chain, draw, parameter)."""
         posterior = self.tree["posterior"].to_dataset()
         if self.of_items:
+            if "spread" in posterior:
+                posterior = posterior.sel(level=self.problem.components.spread_levels)
             named = ("component", "correlated", "level")
             known = {dim: posterior[dim].to_numpy().astype(str).tolist() for dim in named
                      if dim in posterior.dims}  # fmt: skip

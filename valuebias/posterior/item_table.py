@@ -27,7 +27,7 @@ def item_table(fit: Posterior, prob: float, certain: float) -> pd.DataFrame:
         raise ValueBiasError(
             "items() is about the items of a contrast set, and this fit is of words. See words()."
         )
-    if "model_word" not in fit.problem.components:
+    if not fit.replicated:
         raise ValueBiasError(
             "The formula has as many columns as there are models, so that what an item does in "
             "models of a kind cannot be told from what it does in these. Score more models."

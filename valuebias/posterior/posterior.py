@@ -601,7 +601,7 @@ class Posterior(Questions):
             self.problem.crossing, self.contrast, self.word_numbers, self.focus
         )
         nothing = np.zeros_like(self.problem.coefficient_scales)
-        return predictive_check(
+        check = predictive_check(
             [self.smoother(i, nothing) for i in chosen],
             self.effects.coefficient[chosen],
             structure,
@@ -610,6 +610,11 @@ class Posterior(Questions):
             [HeavyEffects(self.spread[i], {k: nu[i] for k, nu in self.tail_nu.items()})
              for i in chosen],
         )  # fmt: skip
+        said = {name: [self.said(text) for text in check[name].to_numpy().tolist()]
+                for name in ("statistic", "description")}  # fmt: skip
+        return check.assign_coords(
+            statistic=said["statistic"], description=("statistic", said["description"])
+        )
 
     @overload
     def loo(

@@ -47,13 +47,7 @@ def _section(section: Section, fit: Posterior) -> Section:
 
 def _table(table: Table, fit: Posterior) -> Table:
     columns = tuple(replace(one, label=fit.said(one.label)) for one in table.columns)
-    table = replace(table, caption=fit.said(table.caption), columns=columns)
-    if table.name != "ppc":
-        return table
-    # What each statistic is stands in the table itself.
-    named = {name: table.frame[name].map(fit.said) for name in ("statistic", "description")}
-    rows = None if table.rows is None else table.rows.assign(**named)
-    return replace(table, frame=table.frame.assign(**named), rows=rows)
+    return replace(table, caption=fit.said(table.caption), columns=columns)
 
 
 def item_section(inputs: ReportInputs) -> Section:

@@ -48,7 +48,6 @@ def full_covariance(one: Problem, v: np.ndarray) -> np.ndarray:
     over_all = [(x * one.coefficient_scales**2) @ x.T, between("model_category", np.eye(n_models))]
     on_items = [between("word", np.ones((n_models,) * 2)), between("residual", np.eye(n_models))]
     on_items += [between("word:family", x[:, 1:] @ x[:, 1:].T)]
-    on_items += [between("model_word", np.eye(n_models))]
     if base is not None:
         over_all.append(between("base_category", base.alike))
         on_items.append(between("base_word", base.alike))
@@ -118,7 +117,7 @@ def test_the_effect_of_a_variant_is_its_mean_over_items() -> None:
 
 @pytest.mark.parametrize(
     ("families", "absent"),
-    [((1,), {"word", "model_word"}), ((1, 1), {"word:family", "model_word"}), ((3, 3), set())],
+    [((1,), {"word"}), ((1, 1), {"word:family"}), ((3, 3), set())],
 )
 def test_what_cannot_be_told_apart_is_not_in_the_model(
     families: tuple[int, ...], absent: set[str]
@@ -126,7 +125,7 @@ def test_what_cannot_be_told_apart_is_not_in_the_model(
     data = average_by(world(8, families=families).scores, None).data
     formula = "~ 1" if len(families) == 1 else "~ family"
     names = set(make_problem(data, Model(formula, "scaled", by="variant"), None).components.names)
-    every = {"model_category", "word", "model_word", "residual"}
+    every = {"model_category", "word", "residual"}
     every |= {"word:family"} if len(families) > 1 else set()
     assert names == every - absent
 
