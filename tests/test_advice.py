@@ -45,6 +45,16 @@ def follows(file: str, *calls: str) -> Callable[[Callable[..., None]], Callable[
 
 
 ELSEWHERE = {
+    ("valuebias/fitting/choice_fit.py", "fit.loo()"): (
+        "tests/fitting/test_choices.py::test_hierarchical_fits"
+    ),
+    (
+        "valuebias/scoring/choosing.py",
+        "valuebias.score(models, prompts=task.prompts, lexicon=task.labels)",
+    ): "tests/scoring/test_choosing.py::test_rewards_choose_as_well",
+    ("valuebias/scoring/choosing.py", "valuebias.bandit_task(..., labels=...)"): (
+        "tests/scoring/test_choosing.py::test_labels_that_begin_alike_are_refused"
+    ),
     ("analysis/ablation/layout.py", "share_remaining(base_gap=...)"): (
         "tests/ablation/test_fitting.py::test_shares_left"
     ),
@@ -672,6 +682,39 @@ def changes(ds: xr.Dataset) -> Iterator[tuple[str, xr.Dataset, dict[str, Any]]]:
     yield "ds.drop_sel(model=", silent, {"given": ["simulated/a-1"]}
     none = ds["membership"].where(ds["category"] != "agency", False)
     yield "ds.drop_sel(category=", ds.assign(membership=none), {"given": ["agency"]}
+
+
+@follows("valuebias/schema/choices.py", "valuebias.choices(scores, task)",
+         "valuebias.read_choices(path)", "ds.sel(model=['name'])")  # fmt: skip
+@follows("valuebias/scoring/choosing.py", "valuebias.bandit_task(...)")
+@follows("valuebias/datasets/simulated_choices.py", "valuebias.bandit_task(...)")
+@follows("valuebias/fitting/choice_fit.py", "fit.fit_statistics()", "fit.compare(other)",
+         "valuebias.fit_choices(...)")  # fmt: skip
+@follows("valuebias/plots/choices.py", "fit.summary()")
+@follows("analysis/learning/measures.py", "valuebias.bandit_task(..., transfer=True)")
+def test_choices_and_learning_models(tmp_path: Path) -> None:
+    task = valuebias.bandit_task(trials=6, transfer=False)
+    assert "valuebias.bandit_task(...)" in told(valuebias.simulate_choices, "bandit")
+    made = valuebias.simulate_choices(task, n_models=2)
+    assert "valuebias.read_choices(path)" in told(valuebias.fit_choices, "choices.csv")
+    rows = task.trials.assign(model="m", p_first=made["chose_first"].to_numpy()[0, 0])
+    rows.to_csv(tmp_path / "choices.csv", index=False)
+    valuebias.fit_choices(valuebias.read_choices(tmp_path / "choices.csv"))
+    said = told(valuebias.choice_measures, made.isel(model=0))
+    assert "ds.sel(model=['name'])" in said
+    valuebias.choice_measures(made.sel(model=["model-1"]))
+    assert "transfer=True" in told(
+        lambda: valuebias.choice_measures(made, measures=["relative choice"])
+    )
+    further = valuebias.simulate_choices(valuebias.bandit_task(trials=6, transfer=True))
+    valuebias.choice_measures(further, measures=["relative choice"])
+    fit, other = (valuebias.fit_choices(made, value=v) for v in ("absolute", "relative"))
+    assert "fit.compare(other)" in told(fit.compare)
+    assert len(fit.compare(other)) == 2
+    assert "fit.fit_statistics()" in told(fit.loo)
+    assert len(fit.fit_statistics()) == 2
+    assert "fit.summary()" in told(valuebias.plots.plot_learning, made)
+    valuebias.plots.plot_learning(fit.summary())
 
 
 @follows(

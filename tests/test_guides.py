@@ -115,6 +115,20 @@ def test_implicit_rewards_as_the_guide_shows_it(folder: Path) -> None:
     assert names["own"].sizes == names["rewards"].sizes
 
 
+@pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
+def test_bandit_tasks_as_the_guide_shows_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = run("bandits.md")
+    assert names["choices"].sizes == {"model": 2, "task": 4, "trial": 20}
+    assert (folder / "bandits.zarr").is_dir()
+    assert names["theirs"]["phase"].to_numpy()[0].tolist() == ["training", "training", "transfer"]
+    said = capsys.readouterr().out
+    assert "Which one do you open?" in said
+    assert "relative choice" in said
+    assert "relative, one rate" in said
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
 def test_judges_as_the_guide_shows_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,9 +19,11 @@ from .analysis.classical.classical import Classical as Classical
 from .analysis.classical.classical import classical as classical
 from .analysis.contrasting.statistics import ContrastStatistics as ContrastStatistics
 from .analysis.contrasting.statistics import contrast_statistics as contrast_statistics
+from .analysis.learning.measures import choice_measures as choice_measures
 from .checking.check import Check as Check
 from .checking.check import check as check
 from .datasets.simulate import simulate as simulate
+from .datasets.simulated_choices import simulate_choices as simulate_choices
 from .errors import ValueBiasError as ValueBiasError
 from .errors import ValueBiasWarning as ValueBiasWarning
 from .fitting.ablation import fit_ablation as fit_ablation
@@ -29,15 +31,19 @@ from .fitting.ablation import fit_ablation_medians as fit_ablation_medians
 from .fitting.ablation_result import AblationFit as AblationFit
 from .fitting.card import Card as Card
 from .fitting.card import card as card
+from .fitting.choice_fit import ChoiceFit as ChoiceFit
+from .fitting.choices import fit_choices as fit_choices
 from .fitting.fit import fit as fit
 from .fitting.load import load as load
 from .fitting.result import Fit as Fit
+from .instruments import BanditTask as BanditTask
 from .instruments import ContrastSet as ContrastSet
 from .instruments import Factorial as Factorial
 from .instruments import Judge as Judge
 from .instruments import Lexicon as Lexicon
 from .instruments import PromptSet as PromptSet
 from .instruments import QuestionSet as QuestionSet
+from .instruments import bandit_task as bandit_task
 from .instruments import battery as battery
 from .instruments import battery_names as battery_names
 from .instruments import contrast_set as contrast_set
@@ -49,6 +55,7 @@ from .instruments.catalogue import lexicons as lexicons
 from .io import read as read
 from .io import read_scores as read_scores
 from .io import write as write
+from .io.choices import read_choices as read_choices
 from .logprobs.alignment import align as align
 from .logprobs.alignment import alignment_report as alignment_report
 from .logprobs.injection.report import injection_report as injection_report
@@ -76,6 +83,7 @@ from .reproduction.run import Reproduction as Reproduction
 from .reproduction.run import reproduce as reproduce
 from .schema import validate as validate
 from .scoring.choice import BackendChoice as BackendChoice
+from .scoring.choosing import choices as choices
 from .scoring.contrasts import score_contrasts as score_contrasts
 from .scoring.explain import explain as explain
 from .scoring.merging import merge as merge

@@ -1,4 +1,6 @@
 from .agreement import plot_agreement as plot_agreement
+from .choices import plot_choices as plot_choices
+from .choices import plot_learning as plot_learning
 from .chosen_words import plot_chosen_words as plot_chosen_words
 from .families import plot_families as plot_families
 from .forest import plot_forest as plot_forest
