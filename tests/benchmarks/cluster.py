@@ -110,7 +110,7 @@ def speed(n_prompts: int, rounds: int) -> str:
             f"Rewards of SmolLM2-135M in float32, {n_prompts} prompts × {n // n_prompts} words, "
             f"one thread each, loading the model included; the least of {rounds} rounds, in turn, "
             "on a machine that does other work as well. Seconds of processors count this process "
-            "and its workers, which others hardly lengthen.",
+            "and its workers; other work lengthens these, too, but less.",
             "",
             "| | seconds | of processors | of the busiest process | pairs/s | of 1 worker | "
             "bits of one process |",
