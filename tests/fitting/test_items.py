@@ -32,7 +32,7 @@ def made() -> World:
 
 @pytest.fixture(scope="module")
 def fit(made: World) -> valuebias.Fit:
-    return valuebias.fit(made.scores, by="correct", **QUICK)
+    return valuebias.fit(made.scores, by="correct", **{**QUICK, "draws": 600})
 
 
 def test_the_estimands_are_means_over_items_of_differences(fit: valuebias.Fit) -> None:
