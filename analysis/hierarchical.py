@@ -19,6 +19,7 @@ from valuebias.analysis.design.grouping import (
     PAIR_COORDS,
     Group,
 )
+from valuebias.analysis.design.items import make_item_crossing
 from valuebias.analysis.design.noise import NORMAL, Noise, read_noise
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.design.random_terms import groups_of, split_random
@@ -133,6 +134,8 @@ class Model:
         ``"model"`` where each model has a residual SD of its own.
     heavy_tails : sequence of str or None
         Whose effects are t distributed: of ``"words"``, ``"models"``, ``"bases"``.
+    by : str or None
+        Of a contrast set: what its variants are grouped by; the items are then the words.
     """
 
     formula: str
@@ -143,6 +146,7 @@ class Model:
     family: str = "gaussian"
     residual: str | None = None
     heavy_tails: Sequence[str] | None = None
+    by: str | None = None
 
 
 MODEL_FIELDS = tuple(field.name for field in fields(Model))
@@ -171,17 +175,30 @@ def make_problem(
     score = lexical["score"].transpose("model", "prompt", "response").to_numpy()
     check_framings(framing)
     check_scored(~np.isnan(score), framing, member)
-    crossing = make_crossing(
-        _upward(lexical, model.outcome),
-        layout.design,
-        framing,
-        member,
-        prompts.index,
-        groups=groups,
-        spread=spread_by_family(groups) if model.spread is None else model.spread,
-        covariates=layout.covariates,
-        scale=scale,
-    )
+    spread = spread_by_family(groups) if model.spread is None else model.spread
+    values = _upward(lexical, model.outcome)
+    if model.by is None:
+        crossing = make_crossing(
+            values,
+            layout.design,
+            framing,
+            member,
+            prompts.index,
+            groups=groups,
+            spread=spread,
+            covariates=layout.covariates,
+            scale=scale,
+        )
+    else:
+        crossing = make_item_crossing(
+            values,
+            layout.design,
+            tuple(map(str, member.columns)),
+            prompts.index,
+            shared=groups,
+            spread=spread,
+            scale=scale,
+        )
     components = make_components(crossing)
     chosen = prior or Prior()
     chosen.check(components)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.schema.contrast_categories import SCORE_SD
 
 __all__ = ["KINDS", "OutcomeKind", "describe", "midranks", "outcome", "words_with_categories"]
 
@@ -34,7 +35,7 @@ class OutcomeKind:
     -1
     """
 
-    kind: str  # the name `outcome` takes: ``"rank"``, ``"normal"``, ``"z"`` or ``"raw"``
+    kind: str  # the name `outcome` takes, such as ``"rank"`` or ``"normal"``
     name: str  # its name in a sentence or on an axis
     units: str  # what one unit is
     unit: str  # the same in short, for an axis or a table
@@ -81,6 +82,16 @@ _KINDS: tuple[OutcomeKind, ...] = (
         source="scale() in R.",
     ),
     OutcomeKind(
+        kind="scaled",
+        name="score in SDs of the model",
+        units="standard deviations of the model's scores",
+        unit="SD",
+        sign=1,
+        reading="The score divided by the standard deviation of all scores of the model, from "
+        "whatever its scale starts. A larger number means a higher reward.",
+        source="The divisor n − 1, over all prompts and answers that the model scored.",
+    ),
+    OutcomeKind(
         kind="raw",
         name="raw score",
         units="the model's own units",
@@ -93,7 +104,7 @@ _KINDS: tuple[OutcomeKind, ...] = (
 )
 
 KINDS: tuple[str, ...] = tuple(entry.kind for entry in _KINDS)
-"""The kinds of outcome: ``"rank"``, ``"normal"``, ``"z"``, ``"raw"``."""
+"""The kinds of outcome: ``"rank"``, ``"normal"``, ``"z"``, ``"scaled"``, ``"raw"``."""
 
 
 def describe(kind: str) -> OutcomeKind:
@@ -138,10 +149,11 @@ def outcome(data: xr.Dataset | xr.DataArray, *, kind: str = "normal") -> xr.Data
         A dataset of the "valuebias/1" contract, or a score array with a ``response`` dimension. Of
         a dataset only the words of its lexicon (a ``membership`` in some category) are kept and
         ranked; of an array, all words.
-    kind : {"normal", "rank", "z", "raw"}, default "normal"
+    kind : {"normal", "rank", "z", "scaled", "raw"}, default "normal"
         See `describe`. ``"normal"``: Φ⁻¹((r − ½)/n) of the ascending rank r among the n words
         scored. ``"rank"``: the paper's rank, where **1 is the highest score** and n the lowest.
-        ``"z"``: standardised, divisor n − 1. ``"raw"``: unchanged.
+        ``"z"``: standardised, divisor n − 1. ``"scaled"``: divided by the SD of all scores of the
+        model, which magnitudes between prompts survive. ``"raw"``: unchanged.
 
     Returns
     -------
@@ -184,6 +196,8 @@ def outcome(data: xr.Dataset | xr.DataArray, *, kind: str = "normal") -> xr.Data
     if kind == "z":
         _check_varies(moved)
     values = moved.copy(data=_by_rows(_TRANSFORMS[kind], moved.to_numpy()))
+    if kind == "scaled":
+        values = (values / _model_sd(score)).transpose(*moved.dims)
     values.attrs = {
         "kind": kind,
         "long_name": described.name,
@@ -253,6 +267,7 @@ _TRANSFORMS: dict[str, Callable[[Floats], NDArray[np.float64]]] = {
     "rank": _descending,
     "normal": _normal,
     "z": _standardised,
+    "scaled": _raw,
     "raw": _raw,
 }
 
@@ -272,6 +287,21 @@ def _by_rows(
         part = slice(first, first + step)
         flat[part] = transform(rows[part])
     return transformed
+
+
+def _model_sd(score: xr.DataArray) -> xr.DataArray:
+    """Give the SD of each model's scores: as it was of all, where some were averaged since."""
+    if SCORE_SD in score.coords:
+        return xr.DataArray(score.coords[SCORE_SD].to_numpy(), dims="model")
+    others = [dim for dim in score.dims if dim != "model"]
+    sd = score.astype(np.float64).std(others, ddof=1)
+    flat = ~(sd.to_numpy() > 0)
+    if flat.any():
+        raise ValueBiasError(
+            f"All scores are the same at {_where(sd, flat)}, so that they have no SD. Leave that "
+            "model out, or use outcome='rank'."
+        )
+    return sd
 
 
 def words_with_categories(data: xr.Dataset) -> NDArray[np.bool_]:

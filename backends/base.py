@@ -302,6 +302,8 @@ class Backend(ABC):
     several_labels : bool
         Whether it reads several labels of a head in one pass (:attr:`Source.read_labels`). Where it
         does not, each label is computed as if it were a model of its own.
+    suits : str
+        When to choose it, in one line for newcomers, such as "someone has published an ONNX file".
 
     Examples
     --------
@@ -320,6 +322,7 @@ class Backend(ABC):
     weights_here: ClassVar[bool] = True
     adapters: ClassVar[bool] = False
     several_labels: ClassVar[bool] = False
+    suits: ClassVar[str] = ""
 
     @abstractmethod
     def available(self) -> str | None:
@@ -344,6 +347,96 @@ class Backend(ABC):
             Such as ``"float32"`` or ``"bfloat16"``.
         """
         return ("float32",)
+
+    def refuses(self, source: Source) -> str | None:
+        """Say why it cannot score a model, from what is known before anything is loaded.
+
+        Asked of every model before the first one is scored, which a reason ends; and by
+        :func:`valuebias.explain`, also where the engine is not installed. So it imports nothing
+        heavy and asks nobody; what only loading shows is left to :meth:`load`.
+
+        Parameters
+        ----------
+        source : Source
+            What is known of the model. Its weights need not be here.
+
+        Returns
+        -------
+        str or None
+            What was found, what was expected and what to do; None where nothing is known against
+            the model, which is so unless overridden.
+        """
+        return None
+
+    def check(self, source: Source) -> None:
+        """Refuse a model that :meth:`refuses` has a reason against.
+
+        Parameters
+        ----------
+        source : Source
+            What is known of the model.
+
+        Raises
+        ------
+        ValueBiasError
+            If there is a reason.
+        """
+        reason = self.refuses(source)
+        if reason is not None:
+            raise ValueBiasError(reason)
+
+    def lacks(self, source: Source) -> str | None:
+        """Say what is missing here for one model, where :meth:`available` does not say it of all.
+
+        Parameters
+        ----------
+        source : Source
+            What is known of the model.
+
+        Returns
+        -------
+        str or None
+            Such as a package that only some models need; what :meth:`available` says unless
+            overridden.
+        """
+        return self.available()
+
+    def extra_for(self, source: Source) -> str:
+        """Name the extra to install for one model.
+
+        Parameters
+        ----------
+        source : Source
+            What is known of the model.
+
+        Returns
+        -------
+        str
+            :attr:`extra` unless overridden.
+        """
+        return self.extra
+
+    def needs(
+        self, source: Source, *, location: str, revision: str | None = None
+    ) -> tuple[str, ...]:
+        """Say what scoring a model takes, beside packages and room for its weights.
+
+        Parameters
+        ----------
+        source : Source
+            What is known of the model.
+        location : str
+            Where it is, as the user gave it: a hub id or a path.
+        revision : str, optional
+            Of the hub's repository.
+
+        Returns
+        -------
+        tuple of str
+            Sentences, such as whether it wants a card, or how to start a server; none unless
+            overridden.
+        """
+        return ()
 
     def served(self, source: Source) -> str | None:
         """Find what an engine that has the weights elsewhere calls a model.

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Shape", "reach", "shape"]
+from valuebias._core.checks import check_whole
+from valuebias._core.foreign import read_json
+from valuebias.errors import ValueBiasError, shown
+
+__all__ = ["MLP", "REWARD_HEAD", "Shape", "head_width", "reach", "shape", "stated_class"]
+
+REWARD_HEAD, MLP = "reward_head", "mlp"
+"""What config.json calls a reward head that is not one linear layer, and its kind."""
+_WIDEST = 2**16
+"""A head is made as wide as its configuration says before its weights are seen."""
 
 # What configurations call how far back a token sees, and the layers that it is about.
 _WINDOWS = {
@@ -35,6 +46,37 @@ def shape(config: Any) -> Shape:
     return Shape(
         hidden, int(getattr(text, "intermediate_size", None) or 4 * hidden), int(text.vocab_size)
     )
+
+
+def stated_class(folder: Path) -> str:
+    """Give the class that a folder's config.json names; nothing where it names none."""
+    try:
+        classes = json.loads((folder / "config.json").read_bytes()).get("architectures") or [""]
+        return str(classes[0])
+    except (OSError, ValueError, AttributeError, LookupError, TypeError):
+        return ""
+
+
+def head_width(folder: Path, name: str) -> int | None:
+    """Read from config.json how wide the head is; None where it has one layer."""
+    path = folder / "config.json"
+    content = read_json(path, advice="Download or save the model again.")
+    stated = content.get(REWARD_HEAD) if isinstance(content, dict) else None
+    if stated is None:
+        return None
+    if not isinstance(stated, dict) or set(stated) != {"kind", "width"} or stated["kind"] != MLP:
+        raise ValueBiasError(
+            f"The config.json of {name!r} has {REWARD_HEAD}={shown(stated)}; expected "
+            f"{{'kind': {MLP!r}, 'width': 1024}}, as training writes it. Save the model again."
+        )
+    width = stated["width"]
+    check_whole(width, f"The width of the {REWARD_HEAD} of {name!r}", least=1)
+    if width > _WIDEST:
+        raise ValueBiasError(
+            f"The config.json of {name!r} has a {REWARD_HEAD} of the width {width}; {_WIDEST} is "
+            "the most that is read. Save the model again."
+        )
+    return int(width)
 
 
 def reach(config: Any, windows: Collection[int]) -> int | None:

@@ -274,6 +274,15 @@ class OwnHead:
         self._given.hidden = None
         return cast(Tensor, output.logits[0])
 
+    def parameters(self) -> list[nn.Parameter]:
+        """List the weights that logits are made with, the body's not among them."""
+        own = [*self._model.parameters(), *self._embeddings.parameters()]
+        return list({id(weight): weight for weight in own}.values())
+
+    def to(self, device: torch.device) -> None:
+        """Move what stands outside the body."""
+        self._model.to(device)
+
     def prepack(self, dtype: torch.dtype) -> None:
         """Multiply with the embeddings as oneDNN does, where it can; :func:`prepacked.possible`."""
         layer = self._embeddings

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from valuebias._core.foreign import reading
-from valuebias.backends import attention
+from valuebias.backends import attention, reward_heads
 from valuebias.backends.base import STEPS, Source
 from valuebias.backends.comparing import check_own, eager, running, takes_trees
+from valuebias.backends.configuration import head_width
 from valuebias.backends.gguf.config import gguf_config
 from valuebias.backends.gguf.files import read_gguf, whole
 from valuebias.backends.heads import Head
@@ -107,9 +108,13 @@ def load_tree(
 
 
 def from_files(
-    source: Source, *, spread: bool, own_attention: bool
+    source: Source, *, spread: bool, own_attention: bool, new_head: int | None = None
 ) -> tuple[Any, set[str], list[str]]:
-    """Load a model; name the weights that it lacks, and those of layers that it does not take."""
+    """Load a model; name the weights that it lacks, and those of layers that it does not take.
+
+    A classifier gets the head that its files have; or a new one: of one layer where `new_head` is
+    0, else of two, so wide.
+    """
     import transformers
 
     if source.kind == "logprob":
@@ -146,6 +151,8 @@ def from_files(
         if source.file is not None:
             return (*load_gguf(source, family, options), [])
         options["use_safetensors"] = True
+        if family is transformers.AutoModelForSequenceClassification and not source.own_code:
+            family = _with_head(source, family, new_head)
         try:
             model, info = family.from_pretrained(source.folder, **options)
         except ValueError as error:
@@ -161,6 +168,20 @@ def from_files(
     unexpected = (key for key in info["unexpected_keys"] if not key.endswith(_MADE_ANEW))
     spare = sorted(filter(_IN_LAYER.search, unexpected))
     return model, set(info["missing_keys"]), spare
+
+
+def _with_head(source: Source, family: Any, new_head: int | None) -> Any:
+    """Find the class of a reward model whose head has two layers; else leave it as it is."""
+    from transformers import AutoConfig
+
+    stated = head_width(Path(source.folder), source.name)
+    width = stated if new_head is None else new_head
+    if not width:
+        return family
+    config = AutoConfig.from_pretrained(
+        source.folder, trust_remote_code=source.trust_remote_code, local_files_only=True
+    )
+    return reward_heads.classifier(config, width, source.name)
 
 
 def _classifier_of_tokens(source: Source) -> Any:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ import numpy.typing as npt
 from valuebias._core.fetch import cache_folder
 from valuebias._core.foreign import reading
 from valuebias.backends.base import Backend, LoadedModel, OutOfMemory, Pack, Source
+from valuebias.backends.machine import cuda_memory
 from valuebias.backends.packing import inputs
 from valuebias.errors import ValueBiasError
 
@@ -57,6 +56,7 @@ class OnnxBackend(Backend):
     description = "ONNX Runtime: CPU, CUDA; exports once, then needs no PyTorch"
     url = "https://onnxruntime.ai"
     extra = "onnx"
+    suits = "the same models are scored again and again, or where PyTorch cannot be installed"
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class OnnxBackend(Backend):
         """Name the devices it can use here, the preferred one first."""
         import onnxruntime
 
-        cards = _cards() if _CUDA in onnxruntime.get_available_providers() else 0
+        cards = len(cuda_memory()) if _CUDA in onnxruntime.get_available_providers() else 0
         return (*(f"cuda:{i}" for i in range(cards)), "cpu")
 
     def dtypes(self) -> tuple[str, ...]:
@@ -107,38 +107,80 @@ class OnnxBackend(Backend):
         """
         from valuebias.backends import onnx_export
 
+        self.check(source)
         device = self._device()
         folder = source.folder
-        if source.file is None or not source.file.endswith(".onnx"):
-            self._check(source)
-            folder = (self.cache or cache_folder() / "onnx") / onnx_export.key(source)
+        if not _is_export(source):
+            folder = self._kept(source)
             if not folder.exists():
                 onnx_export.export(source, folder)
         manifest = onnx_export.read_manifest(folder, name=source.name)
-        if manifest["kind"] != source.kind:
-            raise ValueBiasError(
-                f"{source.name}: the export in {str(folder)!r} gives {manifest['kind']}s; "
-                f"kind={source.kind!r} was asked for. Export the model for that kind."
-            )
         return OnnxModel(folder, manifest, source, backend=self, device=device)
 
-    def _check(self, source: Source) -> None:
+    def refuses(self, source: Source) -> str | None:
+        """Say why it cannot score a model; see :meth:`Backend.refuses`."""
+        if _is_export(source):
+            return self._refuses_export(source)
         if source.head != "logits":
-            raise ValueBiasError(
+            return (
                 f"{source.name}: only classification heads (head='logits') can be exported; this "
                 f"model has head={source.head!r}. Use backend='torch'."
             )
         if source.own_code:
-            raise ValueBiasError(
+            return (
                 f"{source.name}: its reward is what code of its own puts out for a whole "
                 "conversation, which cannot be exported. Use backend='torch'; or give "
                 "reward_at='last' to take the layer 'score' at the end of the conversation."
             )
         if source.dtype not in ("float32", "float16"):
-            raise ValueBiasError(
+            return (
                 f"{source.name}: ONNX Runtime computes in float32, or in float16 on CUDA, not in "
                 f"{source.dtype}. Give the model one of those dtypes, or use backend='torch'."
             )
+        return None
+
+    def _refuses_export(self, source: Source) -> str | None:
+        from valuebias.backends import onnx_export
+
+        try:
+            manifest = onnx_export.stated(source.folder, name=source.name)
+        except ValueBiasError as error:
+            return str(error)
+        if manifest["kind"] != source.kind:
+            return (
+                f"{source.name}: the export in {str(source.folder)!r} gives {manifest['kind']}s; "
+                f"kind={source.kind!r} was asked for. Export the model for that kind."
+            )
+        return None
+
+    def lacks(self, source: Source) -> str | None:
+        """Say what is missing here for a model; one that is not exported yet takes PyTorch."""
+        from valuebias.backends import onnx_export
+
+        missing = self.available()
+        if missing is None and not _is_export(source):
+            kept = bool(source.weights_sha256) and self._kept(source).exists()
+            missing = None if kept else onnx_export.missing()
+        return missing
+
+    def needs(
+        self, source: Source, *, location: str, revision: str | None = None
+    ) -> tuple[str, ...]:
+        """Say what else it takes; see :meth:`Backend.needs`."""
+        card = "A CPU is enough; a CUDA card, which is used unasked, is faster."
+        if _is_export(source):
+            return (card,)
+        return (
+            "At its first use the model is exported, which takes PyTorch, about a minute for each "
+            "100 million parameters, and as much disk as the weights again; the export is kept, "
+            "and can be copied to machines without PyTorch.",
+            card,
+        )
+
+    def _kept(self, source: Source) -> Path:
+        from valuebias.backends import onnx_export
+
+        return (self.cache or cache_folder() / "onnx") / onnx_export.key(source)
 
     def _device(self) -> str:
         known = self.devices()
@@ -149,6 +191,10 @@ class OnnxBackend(Backend):
                 f"there is {', '.join(known)}."
             )
         return wanted
+
+
+def _is_export(source: Source) -> bool:
+    return source.file is not None and source.file.lower().endswith(".onnx")
 
 
 class OnnxModel(LoadedModel):
@@ -255,19 +301,6 @@ def session(
         advice='Export it again, or upgrade: pip install --upgrade "valuebias[onnx]"',
     ):
         return onnxruntime.InferenceSession(path, options, providers=[*providers, _CPU])
-
-
-def _cards() -> int:
-    """Count CUDA cards by asking the driver: ONNX Runtime itself finds out only by failing."""
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(name)
-    except OSError:
-        return 0
-    count = ctypes.c_int()
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

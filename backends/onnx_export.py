@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["FORMAT", "GRAPH", "MANIFEST", "export", "key", "read_manifest"]
+__all__ = ["FORMAT", "GRAPH", "MANIFEST", "export", "key", "missing", "read_manifest", "stated"]
 
 FORMAT = 4
 """Counts the changes of the graph's inputs, outputs or meaning."""
@@ -65,8 +65,16 @@ def key(source: Source) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def read_manifest(folder: Path, *, name: str) -> dict[str, Any]:
-    """Read what an export says of itself, and check that its files are whole."""
+def missing() -> str | None:
+    """Say which packages exporting needs and are not here; None where there are all."""
+    absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if not absent:
+        return None
+    return f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed"
+
+
+def stated(folder: Path, *, name: str) -> dict[str, Any]:
+    """Read what an export says of itself; its files are not looked at."""
     path = folder / MANIFEST
     if not path.is_file():
         raise ValueBiasError(
@@ -84,17 +92,23 @@ def read_manifest(folder: Path, *, name: str) -> dict[str, Any]:
             f"reads format {FORMAT}. Export the model again."
         )
     with reading(subject, advice=advice):
-        files = _checked(manifest)
-    for file, expected in files.items():
+        _checked(manifest)
+    return dict(manifest)
+
+
+def read_manifest(folder: Path, *, name: str) -> dict[str, Any]:
+    """Read what an export says of itself, and check that its files are whole."""
+    manifest = stated(folder, name=name)
+    for file, expected in manifest["files"].items():
         if not (folder / file).is_file():
             raise _corrupt(folder, name, f"{file} is missing")
         if sha256(folder / file) != expected:
             raise _corrupt(folder, name, f"{file} is not what was written (its SHA-256 differs)")
-    return dict(manifest)
+    return manifest
 
 
-def _checked(manifest: dict[str, Any]) -> dict[str, str]:
-    """Refuse a manifest in another form than ours; return the files and their sums."""
+def _checked(manifest: dict[str, Any]) -> None:
+    """Refuse a manifest in another form than ours."""
     if manifest.get(SUM, json_sum(manifest)) != json_sum(manifest):
         raise ValueError("it does not say what was written")
     files = manifest["files"]
@@ -109,7 +123,6 @@ def _checked(manifest: dict[str, Any]) -> dict[str, str]:
         raise ValueError("it does not say how long conversations may be")
     if any(Path(file).name != file or "\0" in file for file in files):
         raise ValueError("a file lies elsewhere")
-    return dict(files)
 
 
 def _corrupt(folder: Path, name: str, why: str) -> ValueBiasError:
@@ -118,11 +131,10 @@ def _corrupt(folder: Path, name: str, why: str) -> ValueBiasError:
 
 def export(source: Source, folder: Path) -> None:
     """Export a model and compare the result with PyTorch, whole conversation by conversation."""
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
+    absent = missing()
+    if absent is not None:
         raise ValueBiasError(
-            f"{source.name} has to be exported first, but {' and '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} not installed. Run: pip install "
+            f"{source.name} has to be exported first, but {absent}. Run: pip install "
             '"valuebias[onnx]". Or export it elsewhere and give the model.onnx that is made there.'
         )
     import torch

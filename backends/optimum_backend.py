@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from valuebias._core.foreign import reading
 from valuebias.backends.base import Backend, LoadedModel, Pack, Source, conversations
-from valuebias.backends.optimum_files import check_file, config_folder
+from valuebias.backends.optimum_files import check_file, config_folder, find_file
 from valuebias.errors import ValueBiasError
 
 __all__ = ["OptimumBackend"]
@@ -51,6 +51,7 @@ class OptimumBackend(Backend):
     url: ClassVar[str] = "https://huggingface.co/docs/optimum-onnx"
     packed: ClassVar[bool] = False
     extra: ClassVar[str] = "optimum"
+    suits: ClassVar[str] = "someone has published an ONNX file, and that file is to be scored"
 
     device: str | None = None
     threads: int | None = None
@@ -80,13 +81,31 @@ class OptimumBackend(Backend):
         """Name the arithmetic it can use here: whatever the file was exported in."""
         return ("float32", "float16") if "cuda" in self.devices() else ("float32",)
 
-    def load(self, source: Source) -> LoadedModel:
-        """Load an ONNX file; see :meth:`Backend.load`."""
+    def refuses(self, source: Source) -> str | None:
+        """Say why it cannot score a model; see :meth:`Backend.refuses`."""
         if source.head != "logits":
-            raise ValueBiasError(
+            return (
                 f"{source.name}: found head={source.head!r}, but an ONNX file gives the logits of "
                 'its classification head and nothing else. Use backend="torch" for other heads.'
             )
+        try:
+            find_file(source)
+        except ValueBiasError as error:
+            return str(error)
+        return None
+
+    def needs(
+        self, source: Source, *, location: str, revision: str | None = None
+    ) -> tuple[str, ...]:
+        """Say what else it takes; see :meth:`Backend.needs`."""
+        return (
+            "It needs a transformers older than 4.58, so an environment of its own.",
+            "A CPU is enough; a CUDA card, which is used unasked, is faster.",
+        )
+
+    def load(self, source: Source) -> LoadedModel:
+        """Load an ONNX file; see :meth:`Backend.load`."""
+        self.check(source)
         device = self.device or self.devices()[0]
         if device not in self.devices():
             raise ValueBiasError(

@@ -23,9 +23,10 @@ import numpy.typing as npt
 from valuebias._core.atomic import atomic_path
 from valuebias._core.foreign import read_json, reading
 from valuebias.backends.base import Kind, Source
+from valuebias.backends.configuration import REWARD_HEAD, head_width
 from valuebias.errors import ValueBiasError
 
-__all__ = ["check_file", "config_folder", "export"]
+__all__ = ["check_file", "config_folder", "export", "find_file"]
 
 _TOKENIZER = ("tokenizer", "special_tokens_map", "added_tokens", "chat_template", "vocab", "merges")
 _DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger"}
@@ -36,6 +37,7 @@ def export(folder: Path, target: Path, *, kind: Kind) -> None:
     from optimum.exporters.onnx import onnx_export_from_model
 
     task = {"reward": "text-classification", "logprob": "text-generation"}[kind]
+    _check_one_layer(folder, folder.name, kind)
     config = _older_form(_read(folder / "config.json"), folder)
     with atomic_path(target) as part:
         try:
@@ -74,7 +76,8 @@ def _model(folder: Path, config: dict[str, Any], kind: Kind) -> Any:
 
 def check_file(source: Source) -> Path:
     """Find the ONNX file of a model and refuse one whose scores would be wrong."""
-    path = _find(source)
+    path = find_file(source)
+    _check_one_layer(config_folder(source, path), source.name, source.kind)
     import onnx
 
     with reading(
@@ -97,12 +100,27 @@ def check_file(source: Source) -> Path:
     return path
 
 
+def _check_one_layer(folder: Path, name: str, kind: Kind) -> None:
+    """Refuse a reward head that optimum does not know, and would fill with random numbers."""
+    if kind == "reward" and head_width(folder, name) is not None:
+        raise ValueBiasError(
+            f"{name}: its reward head has two layers ({REWARD_HEAD} in config.json), which optimum "
+            'does not export. Score the model itself with backend="torch" or backend="onnx".'
+        )
+
+
 def config_folder(source: Source, path: Path) -> Path:
     """Find the configuration: beside the file, or at the top where the files are in ``onnx/``."""
     return path.parent if (path.parent / "config.json").exists() else source.folder
 
 
-def _find(source: Source) -> Path:
+def find_file(source: Source) -> Path:
+    """Find the ONNX file of a model: the one that is named, or the only one of its folder."""
+    if source.file is not None and not source.file.lower().endswith(".onnx"):
+        raise ValueBiasError(
+            f"{source.name}: found the file {source.file!r}, which is no ONNX file. Give one, or "
+            "use another backend."
+        )
     if source.file is not None:
         path = source.folder / source.file
         if path.is_file():

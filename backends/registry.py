@@ -9,15 +9,28 @@ from __future__ import annotations
 import importlib
 import inspect
 import warnings
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from itertools import groupby
+from typing import TypeVar
 
 import pandas as pd
 
 from valuebias.backends.base import Backend
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 
-__all__ = ["GROUP", "backend_class", "backend_names", "get_backend", "list_backends"]
+__all__ = [
+    "GROUP",
+    "backend_class",
+    "backend_names",
+    "every_backend",
+    "get_backend",
+    "install_command",
+    "list_backends",
+    "named_backend",
+]
+
+_T = TypeVar("_T")
 
 GROUP = "valuebias.backends"
 """The group of entry points in which packages offer backends."""
@@ -57,16 +70,7 @@ def get_backend(backend: str | type[Backend] | Backend) -> Backend:
       ...
     valuebias.errors.ValueBiasError: There is no backend 'torhc'. ... Did you mean 'torch'? ...
     """
-    if isinstance(backend, str):
-        return _by_name(backend)
-    if inspect.isclass(backend) and issubclass(backend, Backend):
-        return _checked(backend(), "valuebias" if _is_built_in(backend) else None)
-    if isinstance(backend, Backend):
-        return _checked(backend, "valuebias" if _is_built_in(type(backend)) else None)
-    raise ValueBiasError(
-        f"backend= takes a name, a class derived from Backend or an instance of one; "
-        f"found {backend!r}. {did_you_mean(backend, backend_names())}"
-    )
+    return _checked(*named_backend(backend))
 
 
 def backend_names() -> tuple[str, ...]:
@@ -112,16 +116,42 @@ def list_backends() -> pd.DataFrame:
     >>> list_backends().set_index("name").loc[["torch", "onnx", "optimum"], "package"].tolist()
     ['valuebias', 'valuebias', 'valuebias']
     """
-    rows = [_row(_built_in(name), "valuebias") for name in _BUILT_IN]
+    return pd.DataFrame(_each(_row))
+
+
+def every_backend() -> list[tuple[Backend, str]]:
+    """Make every backend, whether or not it can run here, and name its package."""
+    return _each(lambda backend, package: (backend, package))
+
+
+def _each(make: Callable[[Backend, str], _T]) -> list[_T]:
+    made = [make(_built_in(name), "valuebias") for name in _BUILT_IN]
     for name, entry in _plug_ins().items():
         try:
-            rows.append(_row(_load(entry), _package(entry)))
+            made.append(make(_load(entry), _package(entry)))
         except Exception as error:  # noqa: BLE001 - one broken package must not hide the others
             _warn(
                 f"The backend {name!r} of the package {_package(entry)!r} is broken and left out: "
                 f"{_reason(error)}."
             )
-    return pd.DataFrame(rows)
+    return made
+
+
+def named_backend(backend: str | type[Backend] | Backend) -> tuple[Backend, str | None]:
+    """Make a backend of what :func:`get_backend` takes, whether or not it can run here.
+
+    Its package is None where it came as a class or an instance of the user's own.
+    """
+    if isinstance(backend, str):
+        return _named(backend)
+    if inspect.isclass(backend) and issubclass(backend, Backend):
+        return backend(), "valuebias" if _is_built_in(backend) else None
+    if isinstance(backend, Backend):
+        return backend, "valuebias" if _is_built_in(type(backend)) else None
+    raise ValueBiasError(
+        f"backend= takes a name, a class derived from Backend or an instance of one; "
+        f"found {backend!r}. {did_you_mean(backend, backend_names())}"
+    )
 
 
 def backend_class(name: str) -> type[Backend]:
@@ -133,10 +163,6 @@ def backend_class(name: str) -> type[Backend]:
     'TorchBackend'
     """
     return type(_named(name)[0])
-
-
-def _by_name(name: str) -> Backend:
-    return _checked(*_named(name))
 
 
 def _named(name: str) -> tuple[Backend, str]:
@@ -177,9 +203,12 @@ def _checked(backend: Backend, package: str | None) -> Backend:
 
 
 def _install(backend: Backend, package: str | None) -> str:
-    if package is None or not backend.extra:
-        return ""
-    return f'pip install "{package}[{backend.extra}]"'
+    return install_command(package, backend.extra)
+
+
+def install_command(package: str | None, extra: str) -> str:
+    """Say how to install an extra; nothing where there is none."""
+    return f'pip install "{package}[{extra}]"' if package and extra else ""
 
 
 def _is_built_in(cls: type[Backend]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from valuebias._core.checks import check_known
 from valuebias.backends.base import Backend, LoadedModel, Source
+from valuebias.backends.configuration import stated_class
 from valuebias.backends.server_client import Client, Refused, shown
 from valuebias.backends.server_model import ServedModel, short_name
 from valuebias.errors import ValueBiasError
@@ -88,6 +90,9 @@ class Server(Backend):
     url: ClassVar[str] = "https://docs.vllm.ai"
     packed: ClassVar[bool] = False
     weights_here: ClassVar[bool] = False
+    suits: ClassVar[str] = (
+        "a server runs the model already, has the cards, or the model is too large for this machine"
+    )
 
     address: str | None = None
     model: str | None = None
@@ -161,6 +166,76 @@ class Server(Backend):
             Whatever the server was started with.
         """
         return ("as served",)
+
+    def refuses(self, source: Source) -> str | None:
+        """Say why it cannot score a model; see :meth:`Backend.refuses`.
+
+        Parameters
+        ----------
+        source : Source
+            What is known of the model.
+
+        Returns
+        -------
+        str or None
+            Why a server gives no such scores; None where it may.
+        """
+        if source.kind == "reward" and source.head != "logits":
+            return (
+                f"{source.name}: found head={source.head!r}, but a server gives the logits of its "
+                'classification head and nothing else. Use backend="torch" for other heads.'
+            )
+        if source.own_code:
+            return (
+                f"{source.name}: its reward is what its own code makes of a whole conversation, "
+                'which a server does not promise to run. Use backend="torch".'
+            )
+        try:
+            _vocabulary(source)
+        except ValueBiasError as error:
+            return str(error)
+        named = stated_class(source.folder)
+        if source.kind == "reward" and named.endswith("ForCausalLM"):
+            return (
+                f"{source.name}: its config.json says that it is a language model ({named}), "
+                "of which a server gives no rewards. Score it with kind='logprob'. If the server "
+                "was told that it is a classifier, write its class into config.json, as "
+                "'architectures'."
+            )
+        return None
+
+    def needs(
+        self, source: Source, *, location: str, revision: str | None = None
+    ) -> tuple[str, ...]:
+        """Say how to start a server that scores a model; see :meth:`Backend.needs`.
+
+        Parameters
+        ----------
+        source : Source
+            What is known of the model.
+        location : str
+            Where it is, as the user gave it.
+        revision : str, optional
+            Of the hub's repository.
+
+        Returns
+        -------
+        tuple of str
+            The command, and what vLLM itself takes.
+        """
+        rewards = ("--runner", "pooling")
+        logprobs = ("--max-logprobs", "-1", "--no-enable-prefix-caching")
+        words = (
+            *("python", "-m", "vllm.entrypoints.openai.api_server", "--model", location),
+            *(("--revision", revision) if revision else ()),
+            *(rewards if source.kind == "reward" else logprobs),
+            *("--dtype", source.dtype),
+        )
+        return (
+            f"A server that runs the model: {shlex.join(words)}",
+            "vLLM is installed where the server runs, in an environment of its own, best with a "
+            "CUDA card, which holds the weights.",
+        )
 
     def served(self, source: Source) -> str:
         """Find what the server calls a model.
@@ -244,16 +319,7 @@ class Server(Backend):
             If the server runs another model, answers rewards squeezed between 0 and 1, or cannot
             compute what is wanted.
         """
-        if source.kind == "reward" and source.head != "logits":
-            raise ValueBiasError(
-                f"{source.name}: found head={source.head!r}, but a server gives the logits of its "
-                'classification head and nothing else. Use backend="torch" for other heads.'
-            )
-        if source.own_code:
-            raise ValueBiasError(
-                f"{source.name}: its reward is what its own code makes of a whole conversation, "
-                'which a server does not promise to run. Use backend="torch".'
-            )
+        self.check(source)
         vocabulary = _vocabulary(source)
         client = self._client()
         try:

@@ -20,7 +20,7 @@ from valuebias.backends.base import (
     Source,
     conversations,
 )
-from valuebias.backends.configuration import Shape, shape
+from valuebias.backends.configuration import Shape, shape, stated_class
 from valuebias.errors import ValueBiasError
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class TorchBackend(Backend):
     extra = "torch"
     adapters = True
     several_labels = True
+    suits = "in general: any decoder, any head, adapters, models larger than one card"
 
     def __init__(
         self,
@@ -87,9 +88,52 @@ class TorchBackend(Backend):
     def available(self) -> str | None:
         """Return why this backend cannot run here; None where it can."""
         for module in ("torch", "transformers", "safetensors"):
-            if importlib.util.find_spec(module) is None:
+            if not _found(module):
                 return f"{module} is not installed"
         return None
+
+    def refuses(self, source: Source) -> str | None:
+        """Say why it cannot score a model; see :meth:`Backend.refuses`."""
+        file = (source.file or "").lower()
+        if file.endswith(".onnx"):
+            return (
+                f"{source.name}: found the ONNX file {source.file!r}, which PyTorch does not run. "
+                "Use backend='onnx' for an export of this package, backend='optimum' for one of "
+                "others; or give the model's own folder."
+            )
+        if file.endswith(".gguf") and source.head in OWN_OUTPUT:
+            return (
+                f"{source.name}: found head={source.head!r} and a GGUF file, which has no code and "
+                "no head but a classifier's. Give the model's own folder."
+            )
+        named = stated_class(source.folder)
+        plain = named.endswith(("ForSequenceClassification", "ForCausalLM"))
+        if source.head in ("score", "rewards") and plain and not source.trust_remote_code:
+            return (
+                f"{source.name}: found head={source.head!r}, which the code that comes with some "
+                f"models puts out, and {named} of transformers does not. Leave head= out; or, if "
+                "such code comes with this model and you trust it, give trust_remote_code=True."
+            )
+        return None
+
+    def lacks(self, source: Source) -> str | None:
+        """Say what is missing here for a model; adapters and GGUF files take a package more."""
+        missing = self.available()
+        if missing is None and source.adapter is not None and not _found("peft"):
+            return "peft is not installed, which merges an adapter into its base"
+        if missing is None and str(source.file).lower().endswith(".gguf") and not _found("gguf"):
+            return "gguf is not installed, which reads GGUF files"
+        return missing
+
+    def extra_for(self, source: Source) -> str:
+        """Name the extra to install for a model: that of adapters brings PyTorch along."""
+        return self.extra if source.adapter is None else "lora"
+
+    def needs(
+        self, source: Source, *, location: str, revision: str | None = None
+    ) -> tuple[str, ...]:
+        """Say what else it takes; see :meth:`Backend.needs`."""
+        return ("A CPU is enough; a CUDA card or Apple's chip, which is used unasked, is faster.",)
 
     def devices(self) -> tuple[str, ...]:
         """Name the devices it can use here, the preferred one first."""
@@ -127,6 +171,7 @@ class TorchBackend(Backend):
         from valuebias.backends import adapters, comparing, loading, memory
 
         check_known(source.dtype, self.dtypes(), f"{source.name}: the dtype is {source.dtype!r}.")
+        self.check(source)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         device = self._device()
@@ -340,6 +385,10 @@ class TorchModel(LoadedModel):
             for array in (pack.row, pack.target)
         )
         return self._head.read(torch.stack([rows[r] for r in range(len(which))]), row, target)
+
+
+def _found(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
 
 
 class _NotReordered(Exception):

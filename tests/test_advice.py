@@ -45,6 +45,16 @@ def follows(file: str, *calls: str) -> Callable[[Callable[..., None]], Callable[
 
 
 ELSEWHERE = {
+    ("valuebias/fitting/choice_fit.py", "fit.loo()"): (
+        "tests/fitting/test_choices.py::test_hierarchical_fits"
+    ),
+    (
+        "valuebias/scoring/choosing.py",
+        "valuebias.score(models, prompts=task.prompts, lexicon=task.labels)",
+    ): "tests/scoring/test_choosing.py::test_rewards_choose_as_well",
+    ("valuebias/scoring/choosing.py", "valuebias.bandit_task(..., labels=...)"): (
+        "tests/scoring/test_choosing.py::test_labels_that_begin_alike_are_refused"
+    ),
     ("analysis/ablation/layout.py", "share_remaining(base_gap=...)"): (
         "tests/ablation/test_fitting.py::test_shares_left"
     ),
@@ -170,6 +180,9 @@ ELSEWHERE = {
     ("valuebias/logprobs/alignment.py", "valuebias.read_vocabulary(path)"): (
         "tests/models/test_names.py::test_any_name_stays_in_its_store"
     ),
+    ("valuebias/cli/scoring.py", "valuebias explain MODELS"): (
+        "tests/cli/test_explaining.py::test_a_table_and_advice"
+    ),
     ("valuebias/io/files.py", "valuebias.read_vocabulary({})"): (
         "tests/models/test_names.py::test_any_name_stays_in_its_store"
     ),
@@ -183,6 +196,8 @@ _SHARDS = "of shards; tests/scoring/test_shards.py makes the call"
 _ADAPTERS = "of adapters; tests/models/test_adapters.py gives the model so"
 EXCUSED = {
     ("valuebias/cli/scoring.py", "valuebias merge STORES"): _SHARDS,
+    ("valuebias/cli/explaining.py", "valuebias merge"): _SHARDS,
+    ("valuebias/cli/explaining.py", "valuebias plan"): _SCORED,
     ("valuebias/io/files.py", "valuebias.merge(stores, out=...)"): _SHARDS,
     ("valuebias/scoring/merging.py", "valuebias.score(...)"): _SHARDS,
     ("valuebias/scoring/merging.py", "valuebias.score(..., shard=({}, {}), store={})"): _SHARDS,
@@ -225,6 +240,7 @@ EXCUSED = {
         "valuebias/schema/validation.py",
         "valuebias.score(..., lexicon='agency-communion')",
     ): _SCORED,
+    ("valuebias/schema/contrast_scores.py", "valuebias.score_contrasts(...)"): _SCORED,
     ("valuebias/cli/sources.py", "valuebias score {} --store scores"): _SCORED,
     ("valuebias/cli/sources.py", "valuebias ablate {} --out ablation"): _SCORED,
     ("valuebias/io/files.py", "valuebias score"): _SCORED,
@@ -300,7 +316,7 @@ def test_what_messages_name_exists() -> None:
 
 
 OTHERS = {
-    **dict.fromkeys(("subset", "response", "dim", "data_vars"), "xarray's"),
+    **dict.fromkeys(("subset", "response", "dim", "data_vars", "item", "variant"), "xarray's"),
     "index": "pandas'",
     "sep": "a line of a CSV file",
     "level": "pandas'",
@@ -675,6 +691,39 @@ def changes(ds: xr.Dataset) -> Iterator[tuple[str, xr.Dataset, dict[str, Any]]]:
     yield "ds.drop_sel(category=", ds.assign(membership=none), {"given": ["agency"]}
 
 
+@follows("valuebias/schema/choices.py", "valuebias.choices(scores, task)",
+         "valuebias.read_choices(path)", "ds.sel(model=['name'])")  # fmt: skip
+@follows("valuebias/scoring/choosing.py", "valuebias.bandit_task(...)")
+@follows("valuebias/datasets/simulated_choices.py", "valuebias.bandit_task(...)")
+@follows("valuebias/fitting/choice_fit.py", "fit.fit_statistics()", "fit.compare(other)",
+         "valuebias.fit_choices(...)")  # fmt: skip
+@follows("valuebias/plots/choices.py", "fit.summary()")
+@follows("analysis/learning/measures.py", "valuebias.bandit_task(..., transfer=True)")
+def test_choices_and_learning_models(tmp_path: Path) -> None:
+    task = valuebias.bandit_task(trials=6, transfer=False)
+    assert "valuebias.bandit_task(...)" in told(valuebias.simulate_choices, "bandit")
+    made = valuebias.simulate_choices(task, n_models=2)
+    assert "valuebias.read_choices(path)" in told(valuebias.fit_choices, "choices.csv")
+    rows = task.trials.assign(model="m", p_first=made["chose_first"].to_numpy()[0, 0])
+    rows.to_csv(tmp_path / "choices.csv", index=False)
+    valuebias.fit_choices(valuebias.read_choices(tmp_path / "choices.csv"))
+    said = told(valuebias.choice_measures, made.isel(model=0))
+    assert "ds.sel(model=['name'])" in said
+    valuebias.choice_measures(made.sel(model=["model-1"]))
+    assert "transfer=True" in told(
+        lambda: valuebias.choice_measures(made, measures=["relative choice"])
+    )
+    further = valuebias.simulate_choices(valuebias.bandit_task(trials=6, transfer=True))
+    valuebias.choice_measures(further, measures=["relative choice"])
+    fit, other = (valuebias.fit_choices(made, value=v) for v in ("absolute", "relative"))
+    assert "fit.compare(other)" in told(fit.compare)
+    assert len(fit.compare(other)) == 2
+    assert "fit.fit_statistics()" in told(fit.loo)
+    assert len(fit.fit_statistics()) == 2
+    assert "fit.summary()" in told(valuebias.plots.plot_learning, made)
+    valuebias.plots.plot_learning(fit.summary())
+
+
 @follows(
     "valuebias/schema/validation.py",
     "ds.assign_coords({}=({}, [...]))", "ds[{}].astype({})", "ds.drop_sel(model=[...])",
@@ -733,3 +782,25 @@ def test_ratings_and_signed_weights(ds: xr.Dataset, shell: Callable[..., str]) -
     assert fit.contrasts()["category"][0] == "moral (positive) − moral (negative)"
     valuebias.write(made(signed), "scores.nc")
     assert "a lexicon with a column for each" in shell("fit", "scores.nc", fails=True)
+
+
+@follows("valuebias/schema/contrast_scores.py", "valuebias.schema.build_contrasts(...)")
+@follows(
+    "valuebias/instruments/batteries.py",
+    "valuebias.questions('arithmetic')", "valuebias.battery('answers', questions)",
+)  # fmt: skip
+def test_batteries_of_questions() -> None:
+    said = told(valuebias.battery, "sycophancy")
+    questions = filled(said, "valuebias.questions")
+    assert len(valuebias.battery("sycophancy", questions)) == 100
+    few = valuebias.QuestionSet("few", questions.table.iloc[:4])
+    said = told(valuebias.battery, "sycophancy", few, baseline="scores.nc")
+    answers = filled(said, "valuebias.battery", questions=few)
+    models = pd.DataFrame({"family": ["A"], "stage": "reward"}, index=["org/a"])
+    scores = schema.build_contrasts([[[4.0, 3.0, 2.0, 1.0]] * 4], models=models, contrasts=answers)
+    assert valuebias.battery("sycophancy", few, baseline=scores).items == few.items
+    said = told(schema.contrast_scores.validate_contrasts, scores.drop_vars("score"))
+    assert "valuebias.schema.build_contrasts(...)" in said
+    said = told(valuebias.battery, "position", few, n_options=9)
+    assert "n_options=4" in said
+    assert valuebias.battery("position", few, n_options=4).about["n_options"] == 4

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import tiny_models
 import xarray as xr
@@ -114,6 +115,20 @@ def test_implicit_rewards_as_the_guide_shows_it(folder: Path) -> None:
     assert names["own"].sizes == names["rewards"].sizes
 
 
+@pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
+def test_bandit_tasks_as_the_guide_shows_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = run("bandits.md")
+    assert names["choices"].sizes == {"model": 2, "task": 4, "trial": 20}
+    assert (folder / "bandits.zarr").is_dir()
+    assert names["theirs"]["phase"].to_numpy()[0].tolist() == ["training", "training", "transfer"]
+    said = capsys.readouterr().out
+    assert "Which one do you open?" in said
+    assert "relative choice" in said
+    assert "relative, one rate" in said
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
 def test_judges_as_the_guide_shows_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,6 +154,33 @@ def test_judges_as_the_guide_shows_it(folder: Path, capsys: pytest.CaptureFixtur
         done = CliRunner().invoke(app, shlex.split(line)[1:])
         assert done.exit_code == 0, done.output
     assert valuebias.read(folder / "compared.zarr").sizes["token"] == 4
+
+
+def test_contrast_sets_as_the_guide_shows_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names: dict[str, Any] = {}
+    with pd.option_context("display.max_colwidth", 50):
+        for code in blocks("contrast-sets.md", r"\{code-cell\} ipython3"):
+            exec(code, names)  # noqa: S102 - our own guide
+    assert "What is the capital of Peru?\n\nA) Lima" in capsys.readouterr().out
+    assert names["again"].about["contrast"] == "verbosity"
+    guide = (GUIDES / "contrast-sets.md").read_text(encoding="utf-8")
+    for name in valuebias.battery_names():
+        assert f'| `"{name}"` |' in guide
+    (knows,) = blocks("contrast-sets.md", "python")
+    exec(knows, names)  # noqa: S102 - our own guide
+    assert 2 <= len(names["known"]) < 40
+    (folder / "mine.jsonl").write_text(
+        "".join(
+            json.dumps({"question": f"{i}?", "right": "a", "wrong": "b"}) + "\n" for i in range(2)
+        )
+    )
+    (lines,) = blocks("contrast-sets.md", "bash")
+    for line in lines.splitlines():
+        done = CliRunner().invoke(app, shlex.split(line.partition("  #")[0])[1:])
+        assert done.exit_code == 0, done.output
+    assert len(valuebias.contrast_set(folder / "length.jsonl").variants) == 4
 
 
 @pytest.mark.slow

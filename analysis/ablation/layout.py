@@ -32,6 +32,8 @@ Array = NDArray[np.float64]
 
 _COURSE = "np.sqrt(progress)"
 _DOUBLINGS = "log2(n_pairs)"
+_ARMS = ("tuning", "objective")
+"""How models are trained, on whatever pairs."""
 _BASE_COURSE = "center(log2(n_pairs)) * np.sqrt(progress)"
 
 COORDS = ("family", "base", "source", "n_pairs", "seed", "step")
@@ -166,9 +168,10 @@ def _candidates(models: pd.DataFrame) -> Iterator[str]:
         cells += ["family * source"]
     if pairs:
         cells += [f"family * {_DOUBLINGS}"]
-    tunings = [""]
-    if "tuning" in models.columns and models["tuning"].nunique() > 1:
-        tunings.insert(0, " + family * tuning")
+    arms = [name for name in _ARMS if name in models.columns and models[name].nunique() > 1]
+    # All of them, then fewer.
+    each = ["".join(f" + family * {name}" for name in arms[i:]) for i in range(len(arms))]
+    tunings = [*each, ""]
     for cell in [*cells, "family"]:
         courses = [cell]
         if models["progress"].nunique() > 1:

@@ -15,7 +15,7 @@ from valuebias.analysis.notes import Note
 __all__ = ["curve_notes", "layout_notes", "plain_fit_notes"]
 
 _UNLIKELY = 0.01
-_CELL = ("base", "source", "n_pairs", "tuning")
+_CELL = ("base", "source", "n_pairs", "tuning", "objective")
 
 
 def layout_notes(

@@ -56,6 +56,8 @@ def data_notes(crossing: Crossing) -> list[Note]:
                 first=True,
             )
         )
+    if crossing.items:
+        return notes  # nothing is asked after prompts of a framing
     for f, name in enumerate(crossing.framings):
         if len(crossing.prompts_of(f)) == 1:
             notes.append(

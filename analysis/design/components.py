@@ -99,6 +99,11 @@ class Components:
             if a in at and b in at
         ]
 
+    @property
+    def spread_levels(self) -> list[str]:
+        """Those of :data:`SPREADS` that multiply some component."""
+        return [name for i, name in enumerate(SPREADS) if i in {c.spread for c in self.members}]
+
     @cached_property
     def spread_contrasts(self) -> Array:
         """Zero-sum contrasts between kinds of models, shape (kind, kind − 1)."""
@@ -352,6 +357,14 @@ def _redundant(crossing: Crossing) -> list[str]:
     """
     n_models, n_columns = crossing.design.matrix.shape
     names = ["model_word"] if n_models == n_columns else []
+    if crossing.items:
+        # What prompts do is in the items, and what a model makes of an item is what is left of a
+        # single score; with no replication what items do in each term is, or, of one model, what
+        # they do.
+        names += ["model_word", "prompt_category", "model_prompt", "prompt_word"]
+        if n_models == n_columns:
+            names += [f"word:{term.name}" for term in crossing.design.terms[1:]]
+        return [*names, "word"] if n_models == 1 else names
     if n_models == 1:
         names += ["model_prompt", "model_prompt_covariate", "prompt_word"]
     return names

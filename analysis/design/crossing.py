@@ -28,6 +28,7 @@ __all__ = [
     "Crossing",
     "as_design",
     "centre",
+    "kinds_of",
     "make_crossing",
     "word_axes",
 ]
@@ -83,6 +84,8 @@ class Crossing:
     models: pd.Index
     prompts: pd.Index
     words: pd.Index
+    # Of a contrast set: its items, as the words of which they are laid out (:mod:`.items`).
+    items: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -194,7 +197,7 @@ def make_crossing(
         )
     shared = find_groups(design.models) if groups is None else groups
     spans = [design.matrix[:, term.columns] for term in design.terms]
-    space = make_space(design.matrix, shared, _kinds(design) if spread else None, spans)
+    space = make_space(design.matrix, shared, kinds_of(design) if spread else None, spans)
     return Crossing(
         y=y,
         observed=observed,
@@ -233,7 +236,7 @@ def as_design(loadings: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.pinv(contrasts, rcond=_RANK).T)
 
 
-def _kinds(design: ModelDesign) -> dict[str, NDArray[np.bool_]]:
+def kinds_of(design: ModelDesign) -> dict[str, NDArray[np.bool_]]:
     """Masks of the models of each family, where at least two families have several models."""
     family = design.factor("family")
     if family is None:

@@ -228,7 +228,7 @@ def run_labels(models: pd.DataFrame) -> NDArray[np.str_] | None:
     """Name the training run of every model; None where the models are not described as trained."""
     if not set(_RUN) <= set(models.columns):
         return None
-    parts = [name for name in (*_RUN[:-1], "tuning") if name in models.columns]
+    parts = [name for name in (*_RUN[:-1], "tuning", "objective") if name in models.columns]
     # Not astype(str), which leaves what is unknown as NaN.
     columns = [[str(value) for value in models[name]] for name in parts]
     return np.array([" | ".join(row) for row in zip(*columns, strict=True)])

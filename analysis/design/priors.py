@@ -177,6 +177,7 @@ def prior_table(
         rows += [
             (f"spread[{level}]", text, f"how families differ in their models' SDs on {level_text}")
             for level, level_text in zip(SPREADS, ("categories", "single words"), strict=True)
+            if level in components.spread_levels
         ]
     if noise.student:
         text = f"Gamma({NU_SHAPE:g}, {NU_RATE:g}) above {LEAST_NU:g}"

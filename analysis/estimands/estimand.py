@@ -24,6 +24,7 @@ __all__ = [
     "PREDICTED",
     "SLOPE",
     "SLOPE_DIFFERENCE",
+    "THESE_ITEMS",
     "THESE_WORDS",
     "UNADJUSTED",
     "WORD_SLOPE",
@@ -39,7 +40,7 @@ DIFFERENCE, LEAN, PREDICTED, SLOPE = "difference", "lean", "predicted lean", "sl
 HYPOTHESIS, DOUBLE_DIFFERENCE = "hypothesis", "difference of differences"
 SLOPE_DIFFERENCE, WORD_SLOPE = "slope difference", "word slope"
 OVERALL, MODEL, BASE = "overall", "model", "base"
-THESE_WORDS, UNADJUSTED = "these words", "unadjusted"
+THESE_WORDS, THESE_ITEMS, UNADJUSTED = "these words", "these items", "unadjusted"
 COLUMNS = ("kind", "name", "framing", "category",
            "form", "variable", "first", "second", "over", "against", "variant", "at")  # fmt: skip
 """The columns that name an estimand: in words, then its parts."""

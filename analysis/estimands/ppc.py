@@ -120,7 +120,8 @@ def _statistics(crossing: Crossing, y: Array, structure: Structure) -> Array:
     lean = np.tensordot(structure.sign, by_word @ contrast, 1)
     word_means = by_word.mean(axis=1)
     prompt_lean = (y @ contrast).mean(axis=0)
-    prompt_spread = max(prompt_lean[g].std() for g in groups)
+    # Items of a contrast set are the words of one prompt.
+    prompt_spread = np.nan if crossing.items else max(prompt_lean[g].std() for g in groups)
     values = y[seen]
     return np.array(
         [

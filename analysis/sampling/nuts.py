@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import current_process
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,7 +173,8 @@ def sample_pymc(
         draws=draws,
         tune=tune,
         chains=chains,
-        cores=cores,
+        # Such as a worker of Dask may start no processes; chains are the same one after another.
+        cores=1 if current_process().daemon else cores,
         random_seed=seed,
         model=model,
         progressbar=False,

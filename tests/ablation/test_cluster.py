@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,10 +16,15 @@ from typing import Any
 import pytest
 import tiny_models
 import xarray as xr
-from tiny_studies import BRIEF, bases, grid, study
+from cluster_backends import at_work
+from tiny_studies import BRIEF, bases, grid, pairs, study
+from typer.testing import CliRunner
 
-from valuebias import ValueBiasError
+import valuebias
+from valuebias import Model, ValueBiasError
+from valuebias.ablation import TrainingSettings
 from valuebias.backends.torch_backend import TorchBackend
+from valuebias.cli.app import app
 
 distributed = pytest.importorskip("distributed")
 torch = pytest.importorskip("torch")
@@ -109,6 +116,79 @@ def test_a_worker_that_is_killed(client: Any, folder: Path, tmp_path: Path) -> N
     scores = asked.run(out, backend=ENGINE, client=client, progress=False)
     killing.join()
     same(scores, asked.run(tmp_path / "alone", backend=ENGINE, progress=False))
+
+
+def test_ctrl_c_ends_what_workers_train(client: Any, folder: Path, tmp_path: Path) -> None:
+    """Within a step, of a training that would go on for minutes; then workers are free."""
+    long = TrainingSettings(learning_rate=1e-3, max_steps=20_000, log_checkpoints=2)
+    asked, out = study(folder, seeds=[0, 1], training=long), tmp_path / "out"
+
+    def interrupt() -> None:
+        end = time.monotonic() + 120
+        while not list(out.rglob("step-*.npz")) and time.monotonic() < end:
+            time.sleep(0.01)
+        _thread.interrupt_main()
+
+    stopping = threading.Thread(target=interrupt)
+    stopping.start()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        asked.run(out, backend=ENGINE, client=client, progress=False)
+    stopping.join()
+    assert f"What was finished is kept in {str(out)!r}" in caught.value.__notes__[0]
+    end = time.monotonic() + 30
+    while any(client.run(at_work).values()) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not any(client.run(at_work).values())
+    assert not list(out.rglob("done.json"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a path that each process has its own file at")
+def test_another_base_under_the_same_path(
+    client: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seed in (("here", 0), ("there", 1)):
+        tiny_models.tiny("llama", "logprob", tmp_path / name / "base", seed=seed)
+    (tmp_path / "nowhere").mkdir()
+    base = Model("/proc/self/cwd/base", name="org/base", family="Llama", base="L")
+    asked = study(folder, bases=base, tuning="head", training=None)
+    monkeypatch.chdir(tmp_path / "here")
+    for place, said in (
+        (
+            "there",
+            r"worker tcp://\S+ finds other files of the base 'org/base' .*: '\w+', not '",
+        ),
+        ("nowhere", r"The worker tcp://\S+ finds no '/proc/self/cwd/base', where the base"),
+    ):
+        before = client.run(os.getcwd)
+        client.run(os.chdir, str(tmp_path / place))
+        try:
+            with pytest.raises(ValueBiasError, match=said):
+                asked.run(tmp_path / "out", backend=ENGINE, client=client, progress=False)
+        finally:
+            for worker, home in before.items():
+                client.run(os.chdir, home, workers=[worker])
+
+
+def test_the_command(client: Any, folder: Path, tmp_path: Path) -> None:
+    pairs(60).to_json(tmp_path / "pairs.jsonl", orient="records", lines=True)
+    (tmp_path / "study.yaml").write_text(
+        f"bases: [{folder / 'llama'}]\nsources: {{mine: pairs.jsonl}}\nn_pairs: [10, 20]\n",
+        encoding="utf-8",
+    )
+    asked = ["ablate", str(tmp_path / "study.yaml"), "--out"]
+    made = []
+    for out, more in (("alone", []), ("together", ["--scheduler", client.scheduler.address])):
+        done = CliRunner().invoke(app, [*asked, str(tmp_path / out), *more])
+        assert done.exit_code == 0, done.output
+        made.append(valuebias.read(tmp_path / out / "scores.nc"))
+    same(*made)
+    # By the workers: this process only reads what they wrote.
+    written = {path.name for path in (tmp_path / "together" / "heads").iterdir()}
+    assert written == {path.name for path in (tmp_path / "alone" / "heads").iterdir()}
+    bad = ["--scheduler", "tcp://127.0.0.1:1"]
+    done = CliRunner().invoke(app, [*asked, str(tmp_path / "none"), *bad])
+    assert done.exit_code == 1
+    assert "No scheduler of Dask answers at 'tcp://127.0.0.1:1'" in " ".join(done.stderr.split())
 
 
 def test_workers_that_share_a_process(folder: Path, tmp_path: Path) -> None:

@@ -506,3 +506,24 @@ def test_the_released_medians_at_the_last_checkpoint(released_data: object) -> N
     qwen = gaps[(gaps["name"] == "Llama − Qwen") & (gaps["progress"] == 1)]
     # Llama values agency more than Qwen by 447, 347, 235 and 408 ranks.
     assert (qwen["lower"] > 0).all()
+
+
+def test_the_gap_differs_between_objectives() -> None:
+    """The same runs for two objectives, under one of which the gap is 0.4 smaller throughout."""
+    parts = []
+    for name, start in (("bradley-terry", 0.6), ("grm", 0.2)):
+        one = ablation(1, start=start, n_pairs=N_PAIRS[:2], seeds=2)
+        names = [f"{model} {name}" for model in one["model"].to_numpy()]
+        parts.append(one.assign_coords(objective=("model", [name] * len(names)), model=names))
+    fit = fitted(valuebias.schema.concat(parts))
+    assert fit.formula == "~ family * log2(n_pairs) + family * objective"
+    assert fit.fit is not None
+    table = fit.fit.comparisons("family", by="objective", at={"n_pairs": N_PAIRS[0]}).table()
+    gaps = table[table["framing"] == "signed"].set_index("objective")["mean"]
+    assert gaps["bradley-terry"] == pytest.approx(0.6, abs=0.15)
+    assert gaps["grm"] == pytest.approx(0.2, abs=0.15)
+    apart = fit.fit.comparisons(("family", "objective")).table()
+    signed = apart[apart["framing"] == "signed"].iloc[0]
+    assert signed["lower"] < 0.4 < signed["upper"]
+    # Gaps of the ablation are means over both.
+    assert fit.gaps()["mean"].iloc[0] == pytest.approx(gaps.mean(), abs=0.05)

@@ -278,6 +278,53 @@ class TestPrompts:
         assert {row["framing"] for row in rows} == {"positive", "negative"}
 
 
+class TestBattery:
+    def test_a_set_is_written_and_read_again(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "mine.jsonl").write_text(
+            "".join(
+                json.dumps({"question": f"{i} + 1?", "right": f"{i + 1}", "wrong": ["9", "8"]})
+                + "\n"
+                for i in range(3)
+            )
+        )
+        asked = ("--questions", "mine.jsonl", "--out", "set.jsonl")
+        said = succeeded(run("battery", "length", *asked, "--level", "plain", "--level", "long"))
+        assert said == "set.jsonl\n"
+        made = valuebias.contrast_set(tmp_path / "set.jsonl")
+        mine = valuebias.questions(tmp_path / "mine.jsonl")
+        expected = valuebias.battery("length", mine, levels=["plain", "long"])
+        assert made.table.equals(expected.table)
+        assert made.about == expected.about
+        words = ("words", "--lexicon", "agency-communion", "--n-pairs", "2", "-o", "words.jsonl")
+        succeeded(run("battery", *words))
+        assert len(valuebias.contrast_set(tmp_path / "words.jsonl")) == 16
+
+    def test_an_item_is_shown(self, run: Run) -> None:
+        shown = succeeded(
+            run("battery", "position", "--questions", "dates", "--n", "3", "--n-options", "2",
+                "--seed", "4")
+        )  # fmt: skip
+        first = valuebias.battery(
+            "position", valuebias.questions("dates", n=3, seed=4), n_options=2, seed=4
+        ).table
+        assert all(response in shown for response in first.loc["dates 1", "response"])
+        assert "3 items × 4 variants" in shown
+
+    def test_what_is_wrong_is_said_in_options(self, run: Run, tmp_path: Path) -> None:
+        assert "Did you mean 'length'?" in failed(run("battery", "lenght"))
+        asked = ("--questions", "dates")
+        said = failed(run("battery", "position", *asked, "--n-options", "9"))
+        assert "--n-options 4" in said
+        assert "is made of questions" in failed(run("battery", "length"))
+        assert "not a known format" in failed(run("battery", "length", *asked, "--out", "x.csv"))
+        assert "no questions and no file" in failed(run("battery", "length", "--questions", "x"))
+        (tmp_path / "mine.csv").write_text("question,right,wrong\n?,a,b\n!,a,b\n")
+        mine = ("--questions", "mine.csv")
+        assert "n is of questions that are made" in failed(
+            run("battery", "length", *mine, "--n", 3)
+        )
+
+
 class TestFit:
     def test_missing_file(self, run: Run) -> None:
         assert "no file 'nowhere.nc'" in failed(run("fit", "nowhere.nc"))

@@ -34,6 +34,9 @@ def completed(line: str, folder: Path) -> list[str]:
         ("valuebias score models.yaml --lexicon agency", ["agency-communion"]),
         ("valuebias score christian2026-r", ["christian2026-rms"]),
         ("valuebias data read scores --prompts sup", ["superlatives"]),
+        ("valuebias battery syc", ["sycophancy"]),
+        ("valuebias battery length --questions arith", ["arithmetic"]),
+        ("valuebias explain models.yaml --backend vl", ["vllm"]),
     ],
 )
 def test_bash_is_told_names_and_files(line: str, expected: list[str], tmp_path: Path) -> None:

@@ -82,7 +82,14 @@ def test_answers_with_hostile_names_are_inert(
     prompts = valuebias.prompts(
         {"<i>": "What is <script>alert(1)</script>?"}, framing="positive", name="<u>"
     )
+    asked = valuebias.questions(
+        [
+            {"question": f"<b>{i}", "right": "<script>alert(1)</script>", "wrong": "<i>"}
+            for i in "ab"
+        ]
+    )
     answers = [
+        asked, valuebias.battery("length", asked),
         fit, fit.headline(), fit.means(by="family"), fit.diagnostics(), fit.placebo(n=49),
         valuebias.card(fit, str(fit.data["model"].values[0]), progress=False),
         valuebias.classical(fit.data, n_permutations=9, progress=False),
@@ -92,6 +99,7 @@ def test_answers_with_hostile_names_are_inert(
             hostile_words[0], *np.eye(3), ("<b>", hostile_words[1]), "by", family, "0", 9, None,
             0.5, np.nan,
         ),
+        valuebias.explain("<script>alert(1)</script>", backend="torch"),
         datasets.info("christian2026-big2"),
     ]  # fmt: skip
     for answer in answers:

@@ -8,6 +8,7 @@ import os
 import random
 import secrets
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -311,6 +312,19 @@ class TestStopped:
         score(models["reward"], tmp_path / "alone.zarr")
         assert contents(store) == contents(tmp_path / "alone.zarr")
 
+    def test_a_worker_that_was_not_told_yet(self, client: Any) -> None:
+        """One that joins when all is done, as the successor of one that was killed, is no error."""
+        from valuebias.scoring.cluster_worker import ScoringPlugin
+
+        one, two = client.nthreads()
+        with cluster_client.told(client, ScoringPlugin("valuebias-told", b"")):
+            told = client.run(cluster_backends.plugins)
+            client.run(cluster_backends.not_told, workers=[one])
+            left = client.run(cluster_backends.plugins)
+        assert told == {one: ["valuebias-told"], two: ["valuebias-told"]}
+        assert left == {one: [], two: ["valuebias-told"]}
+        assert _at_rest(client)
+
     def test_a_client_that_is_closed_meanwhile(
         self, client: Any, models: dict[str, list[Model]], tmp_path: Path
     ) -> None:
@@ -374,6 +388,34 @@ class TestRefused:
         said = f"The worker {worker} has torch 1.2.3; here it is torch {here}."
         assert said in str(caught.value)
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="each process has its own file at a path")
+    def test_other_weights_under_the_same_path(
+        self, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As on machines whose disks differ: the path is that of a process's own folder."""
+        for name, seed in (("here", 0), ("there", 1)):
+            tiny_models.tiny("llama", "reward", tmp_path / name / "rm", seed=seed)
+        (tmp_path / "nowhere").mkdir()
+        model = Model("/proc/self/cwd/rm", name="org/rm", base="org/2b")
+        monkeypatch.chdir(tmp_path / "here")
+        sums = [_weights(tmp_path / name / "rm") for name in ("here", "there")]
+        for place, said in (
+            (
+                "there",
+                r"The worker tcp://\S+ on \S+ finds other weights of the model 'org/rm' than the "
+                rf"process that asks it: '{sums[1]}', not '{sums[0]}'",
+            ),
+            ("nowhere", r"The worker tcp://\S+ on \S+ finds no '/proc/self/cwd/rm', which"),
+        ):
+            before = client.run(os.getcwd)
+            client.run(os.chdir, str(tmp_path / place))
+            try:
+                with pytest.raises(ValueBiasError, match=said):
+                    score(model, None, client=client)
+            finally:
+                for worker, home in before.items():
+                    client.run(os.chdir, home, workers=[worker])
+
     def test_what_cannot_be_sent(self, client: Any, models: dict[str, list[Model]]) -> None:
         with pytest.raises(ValueBiasError, match=r"cannot be sent to workers .TypeError: cannot"):
             score(models["reward"], None, backend=cluster_backends.Unsendable(), client=client)
@@ -427,6 +469,13 @@ def _at_rest(client: Any) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+def _weights(folder: Path) -> str:
+    """Give the hash of a model's weights."""
+    from valuebias.models.resolve import resolve
+
+    return resolve(Model(str(folder)), kind="reward").source.weights_sha256
 
 
 def _tokens(model: Model, text: str) -> np.ndarray:

@@ -153,5 +153,5 @@ def test_contrast_sets_are_scored_and_not_along_their_answers(tmp_path: Path) ->
     prompts = {"q": {"text": "What is best?", "framing": "neutral"}}
     known = valuebias.score(model, prompts=prompts, lexicon=words, progress=False)
     np.testing.assert_allclose(found["score"][0, 0], known["score"][0, 0], atol=1e-6)
-    with pytest.raises(ValueBiasError, match="is an encoder, .* Leave read='all' out"):
+    with pytest.raises(ValueBiasError, match=r"is an encoder, .* Leave read='all' out"):
         valuebias.score_contrasts(model, rows, read="all", progress=False)

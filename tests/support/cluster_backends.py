@@ -120,6 +120,17 @@ def plugins(dask_worker: Any) -> list[str]:
     return [name for name in dask_worker.plugins if "valuebias" in name]
 
 
+def at_work(dask_worker: Any) -> list[Any]:
+    """List the tasks that a worker's threads do, cancelled ones as well."""
+    return list(dask_worker.active_threads.values())
+
+
+def not_told(dask_worker: Any) -> None:
+    """Leave a worker as it is before it is told of a run."""
+    for name in plugins(dask_worker):
+        del dask_worker.plugins[name]
+
+
 def find_first(folder: str, there: bool) -> None:
     """Let a worker look for packages in a folder before all others, or no longer."""
     if there:

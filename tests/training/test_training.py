@@ -19,7 +19,7 @@ from tiny_studies import FAST, WORDS, bases, files, grid, pairs, study
 
 import valuebias
 from valuebias import Model, ValueBiasError, ValueBiasWarning
-from valuebias.ablation import TrainingSettings, checkpoint_steps
+from valuebias.ablation import Objective, TrainingSettings, checkpoint_steps
 from valuebias.training.common import without_futures
 
 LACKING = tiny_models.missing()
@@ -118,7 +118,8 @@ def asked(prompt: str) -> pd.DataFrame:
     return pd.DataFrame({"text": [text], "framing": ["positive"]}, index=["x"])
 
 
-def test_rewards_in_training_are_those_of_scoring(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["bradley-terry", "grm"])
+def test_rewards_in_training_are_those_of_scoring(tmp_path: Path, kind: str) -> None:
     import torch
 
     from valuebias.training.features import find_base
@@ -127,11 +128,11 @@ def test_rewards_in_training_are_those_of_scoring(tmp_path: Path) -> None:
     place = without_pad(tmp_path / "base")
     base = find_base(Model(str(place)))
     table = valuebias.preferences(pairs(8), progress=False)
-    tokens = PairTokens(base, 1024).of(table)
+    tokens = PairTokens(base, 1024, starts=True).of(table)
     with without_futures():
         trainer = make_trainer(
             base, tokens, tmp_path / "scratch", tuning="lora", settings=TrainingSettings(),
-            seed=0, use_cpu=True,
+            objective=Objective(kind=kind), seed=0, use_cpu=True,
         )  # fmt: skip
     adapted = [m for name, m in trainer.model.named_modules() if name.endswith("lora_B.default")]
     for module in adapted:

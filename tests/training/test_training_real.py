@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -73,6 +74,54 @@ def test_lora_lowers_the_loss_on_held_out_pairs(
     assert abs(table.loc[0, "loss"] - math.log(2)) < 0.5
     assert table.loc[10, "loss"] < table.loc[0, "loss"] - 0.3
     assert table.loc[10, "accuracy"] > 0.9
+
+
+def test_grm_keeps_the_answers_likely(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Trained with much of its term, a model can write what was chosen better than before."""
+    import torch
+
+    from valuebias.ablation import Objective, TrainingSettings
+    from valuebias.training.features import find_base
+    from valuebias.training.language_head import LanguageHead
+    from valuebias.training.reward import PairTokens, train
+    from valuebias.training.terms import BatchOutputs, log_probs
+    from valuebias.training.trainer import last_hidden
+
+    base = find_base(Model(str(small_models.language_model("smollm2")), name="SmolLM2"))
+    table = valuebias.preferences(preferences(), progress=False)
+    tokens = PairTokens(base, 1024, starts=True).of(table)
+    settings = TrainingSettings(learning_rate=2e-3, batch_size=4, max_steps=4)
+    language = LanguageHead(base)
+
+    def likely(model: Any) -> float:
+        """Mean log-prob of some chosen answers."""
+        found = []
+        for ids, (start, _) in list(zip(tokens.chosen, tokens.starts, strict=True))[::36]:
+            row = torch.from_numpy(ids)[None]
+            mask = torch.ones_like(row)
+            with torch.no_grad(), last_hidden(model) as seen:
+                rewards = model(input_ids=row, attention_mask=mask).logits[:, 0]
+            beside = {"start": torch.tensor([start])}
+            found.append(log_probs(BatchOutputs(row, mask, seen[0], rewards, beside), language))
+        return float(torch.cat(found).mean())
+
+    found: dict[str, dict[int, float]] = {"without": {}, "with": {}}
+    for name, weight in (("without", 0.0), ("with", 0.5)):
+
+        def checkpoint(step: int, model: Any, name: str = name) -> None:
+            found[name][step] = likely(model.eval())
+            model.train()
+
+        objective = Objective(kind="grm", weight=weight)
+        losses = train(base, tokens, tuning="lora", settings=settings, objective=objective, seed=0,
+                       use_cpu=True, steps=[0, 4], checkpoint=checkpoint)  # fmt: skip
+        assert losses[-1] < losses[0]
+    record_property("log-prob of chosen answers by step", found)
+    assert found["with"][0] == found["without"][0]
+    assert found["with"][4] > found["with"][0] + 1
+    assert found["with"][4] > found["without"][4] + 1
 
 
 def test_a_gguf_file_is_scored_but_not_trained(tmp_path: Path) -> None:

@@ -89,6 +89,10 @@ def distinct_whole(values: Any, name: str, *, least: int) -> tuple[int, ...]:
     return tuple(int(n) for n in given)
 
 
+class NotInstalled(ValueBiasError):
+    """A package is missing: what it would say is not known here."""
+
+
 def check_installed(
     *modules: str, extra: str, other: str = "", before: str = "", after: str = ""
 ) -> None:
@@ -101,15 +105,15 @@ def check_installed(
     >>> check_installed("nowhere", extra="torch", after=", and dreams need it")
     Traceback (most recent call last):
     ...
-    valuebias.errors.ValueBiasError: nowhere is not installed, and dreams need it. Run: pip install
-    "valuebias[torch]".
+    valuebias._core.checks.NotInstalled: nowhere is not installed, and dreams need it. Run: pip
+    install "valuebias[torch]".
     """
     for module in modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
             also = f' (or "valuebias[{other}]")' if other else ""
-            raise ValueBiasError(
+            raise NotInstalled(
                 f"{before}{error.name or module} is not installed{after}. Run: pip install "
                 f'"valuebias[{extra}]"{also}.'
             ) from error

@@ -8,10 +8,12 @@ from valuebias.preference_data.preferences import Preferences, check_disjoint
 from valuebias.preference_data.synthetic import synthetic_preferences
 from valuebias.training.bradley_terry import fit_head, fit_path
 from valuebias.training.head import Head
+from valuebias.training.objective import Objective
 from valuebias.training.settings import TrainingSettings, checkpoint_steps
 
 __all__ = [
     "Head",
+    "Objective",
     "Preferences",
     "Study",
     "StudyPlan",

@@ -12,10 +12,10 @@ import socket
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from valuebias._core.disk import explain_os_errors
 from valuebias._core.progress import progress_bar
@@ -24,10 +24,9 @@ from valuebias.errors import ValueBiasError, few, shown
 from valuebias.models.spec import Model
 from valuebias.scoring.cluster_client import (
     absolute,
-    answer,
+    by_workers,
     check_client,
     dumped,
-    finished,
     workers_of,
 )
 
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "run_cells"]
 
-Cell = tuple[int, str | None, int | None, int | None]
-"""What one worker does in one go: a base's number, and of trained models source, seed and pairs."""
+Cell = tuple[int, str | None, int | None, int | None, str | None]
+"""What one worker does in one go: a base's number; of trained models source, seed, pairs, aim."""
 
 
 def check(client: Client, design: Design) -> None:
@@ -94,41 +93,57 @@ def run_cells(client: Client, design: Design, bases: Sequence[tuple[Model, Base]
     check(client, design)
     cells = _cells(design, len(bases))
     name = f"valuebias-{uuid.uuid4().hex}"
-    told = replace(design, out=design.out.resolve(), progress=False, failures={}, details={})
+    orders = replace(design, out=design.out.resolve(), progress=False, failures={}, details={})
     asked = [Asked(*absolute(model), base.sha256) for model, base in bases]
-    client.register_plugin(StudyPlugin(name, dumped((told, asked), "The study")), name=name)
+    plugin = StudyPlugin(name, dumped((orders, asked), "The study"))
+    # The long runs first, so that none is left to one worker in the end.
+    by_length = {cell: cell for cell in sorted(cells, key=lambda cell: -(cell[3] or 0))}
+    results = by_workers(
+        client,
+        plugin,
+        do,
+        by_length,
+        lambda cell: _said(bases, cell),
+        lambda: check(client, design),
+    )
     failed: dict[Cell, dict[str, str]] = {}
-    futures: dict[Any, Cell] = {}
-    try:
-        # The long runs first, so that none is left to one worker in the end.
-        for i, cell in enumerate(sorted(cells, key=lambda cell: -(cell[3] or 0))):
-            futures[client.submit(do, name, cell, key=f"{name}-{i}", pure=False)] = cell
-        with progress_bar(f"{len(cells)} parts by workers", shown=design.progress) as advance:
-            for future in finished(client, futures, lambda: check(client, design)):
-                cell = futures.pop(future)
-                failed[cell] = answer(future, _said(bases, cell))
-                if advance is not None:
-                    advance(len(failed), len(cells))
-    finally:
-        if client.status == "running":
-            with suppress(OSError, TimeoutError):
-                client.cancel(list(futures), force=True)
-                client.unregister_worker_plugin(name)
+    with (
+        _naming_folder(design.out),
+        progress_bar(f"{len(cells)} parts by workers", shown=design.progress) as advance,
+        closing(results),
+    ):
+        for cell, failures in results:
+            failed[cell] = failures
+            if advance is not None:
+                advance(len(failed), len(cells))
     for cell in cells:
         design.failures.update(failed[cell])
+
+
+@contextmanager
+def _naming_folder(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        stopped.add_note(
+            f"What was finished is kept in {str(out)!r}; run the same call again to go on. Workers "
+            "stop after the step, or the batch, that they are computing."
+        )
+        raise
 
 
 def _cells(design: Design, n_bases: int) -> list[Cell]:
     """Cut a study into what workers do: heads by their base, whose features they share."""
     study = design.study
     if study.tuning == "head":
-        return [(index, None, None, None) for index in range(n_bases)]
+        return [(index, None, None, None, None) for index in range(n_bases)]
     return [
-        (index, str(source), seed, n_pairs)
+        (index, str(source), seed, n_pairs, objective.name)
         for index in range(n_bases)
         for source in design.sources
         for seed in study.seeds
         for n_pairs in sorted(study.n_pairs)
+        for objective in study.objective
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from distributed import Worker, WorkerPlugin, get_worker
 
@@ -13,6 +13,7 @@ from valuebias.ablation.cluster import Cell
 from valuebias.ablation.design import Design
 from valuebias.ablation.head_runs import train_heads
 from valuebias.ablation.trained_runs import train_one
+from valuebias.backends import memory
 from valuebias.errors import ValueBiasError, shown
 from valuebias.models.spec import Model
 from valuebias.training.features import Base, find_base
@@ -29,6 +30,10 @@ class Asked:
     sha256: str
 
 
+class _Stopped(Exception):
+    """Nobody waits for the study any more."""
+
+
 class StudyPlugin(WorkerPlugin):  # type: ignore[misc]
     """Knows the study, and keeps the tokenizer of the last base."""
 
@@ -39,15 +44,25 @@ class StudyPlugin(WorkerPlugin):  # type: ignore[misc]
     def setup(self, worker: Worker) -> None:
         """Get ready on a worker."""
         self._lock = threading.Lock()
+        self._closed = False
         self._told: tuple[Design, list[Asked]] | None = None
         self._base: tuple[int, Base] | None = None
         self._where = worker.address
 
+    def teardown(self, worker: Worker) -> None:
+        """Have a training come to an end after its step: no worker can be told to drop a task."""
+        self._closed = True
+
+    def _go_on(self) -> None:
+        if self._closed:
+            raise _Stopped("The study was stopped.")
+
     def do(self, cell: Cell) -> dict[str, str]:
         """Do one cell; say which runs failed, and why."""
-        with self._lock:
+        with self._lock, memory.keep_freed():
+            self._go_on()
             design, asked = self._read()
-            index, source, seed, n_pairs = cell
+            index, source, seed, n_pairs, name = cell
             if self._base is None or self._base[0] != index:
                 self._base = None
                 self._base = index, self._find(asked[index])
@@ -58,7 +73,8 @@ class StudyPlugin(WorkerPlugin):  # type: ignore[misc]
                     for _ in train_heads(design, self._base[1]):
                         pass
                 else:
-                    train_one(design, self._base[1], source, seed, n_pairs)
+                    (objective,) = (one for one in design.study.objective if one.name == name)
+                    train_one(design, self._base[1], objective, source, seed, n_pairs)
             finally:
                 design.engine.release()
             return dict(design.failures)
@@ -75,7 +91,8 @@ class StudyPlugin(WorkerPlugin):  # type: ignore[misc]
         if base.sha256 != asked.sha256:
             raise ValueBiasError(
                 f"The worker {self._where} finds other files of the base "
-                f"{shown(asked.model.name)} than the process that asks it. Give all the same "
+                f"{shown(asked.model.name)} than the process that asks it: {shown(base.sha256)}, "
+                f"not {shown(asked.sha256)}. Give all the same "
                 "files, or pin the revision of a hub id, and run the same call again."
             )
         return base
@@ -88,7 +105,8 @@ class StudyPlugin(WorkerPlugin):  # type: ignore[misc]
                 "Functions and classes of your own must be in a module that workers can import: "
                 "install it there, too, or send it by client.upload_file(...).",
             )
-            self._told = told
+            design, asked = told
+            self._told = replace(design, go_on=self._go_on), asked
         return self._told
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from valuebias.backends.base import Backend
 from valuebias.instruments import Lexicon, PromptSet
 from valuebias.preference_data.preferences import Preferences
 from valuebias.training.features import Base, Conversation
+from valuebias.training.objective import BRADLEY_TERRY, Objective
 
 if TYPE_CHECKING:
     from valuebias.ablation.study import Study
@@ -24,6 +25,10 @@ RunScores = tuple[dict[str, Any], npt.NDArray[np.float32]]
 """A reward model's coords, and its rewards, (prompt, response)."""
 
 
+def _always() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One reward model to be trained."""
@@ -32,11 +37,13 @@ class Run:
     source: str  # the name of its preferences
     n_pairs: int  # n_pairs, seed: the number of pairs, and the seed that draws them
     seed: int
+    objective: Objective = field(default_factory=Objective)  # what it is trained for
 
     @property
     def label(self) -> str:
         """The name of the run."""
-        return f"{self.base.name} · {self.source} · {self.n_pairs} · seed {self.seed}"
+        name = f"{self.base.name} · {self.source} · {self.n_pairs} · seed {self.seed}"
+        return name if self.objective.name == BRADLEY_TERRY else f"{name} · {self.objective.name}"
 
     def row(
         self, *, tuning: str, step: int, measured: Mapping[str, float], label: str | None = None
@@ -54,6 +61,7 @@ class Run:
             "seed": self.seed,
             "step": step,
             "tuning": tuning,
+            "objective": self.objective.name,
             "loss": measured["loss"],
             "accuracy": measured["accuracy"],
         }
@@ -73,6 +81,20 @@ class Design:
     # Runs that failed, and why; filled during the study.
     failures: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)  # further provenance by run; likewise
+    # Asked between two steps: raises where nobody waits for the study any more.
+    go_on: Callable[[], None] = _always
+
+    def stepping(
+        self, advance: Callable[[int, int], None] | None = None
+    ) -> Callable[[int, int], None]:
+        """Ask between two steps whether to go on, and move a bar, if there is one."""
+
+        def step(done: int, total: int) -> None:
+            self.go_on()
+            if advance is not None:
+                advance(done, total)
+
+        return step
 
 
 def instrument(prompts: PromptSet, lexicon: Lexicon) -> list[Conversation]:

@@ -59,7 +59,13 @@ def _features(design: Design, base: Base, conversations: list[Conversation], lab
         progress_bar(f"{base.name}: {label}", shown=design.progress) as advance,
         explain_os_errors(folder),
     ):
-        return features(base, conversations, folder=folder, backend=design.engine, advance=advance)
+        return features(
+            base,
+            conversations,
+            folder=folder,
+            backend=design.engine,
+            advance=design.stepping(advance),
+        )
 
 
 def _pairs(design: Design, base: Base, source: str) -> _Pairs:
@@ -78,7 +84,8 @@ def _heads(
     """Fit a head for every number of pairs, each starting from the last."""
     before: Head | None = None
     for n_pairs in sorted(design.study.n_pairs):
-        run = Run(base, source, n_pairs, seed)
+        design.go_on()
+        run = Run(base, source, n_pairs, seed, *design.study.objective)
         if run.label in design.failures:
             continue
         try:

@@ -22,6 +22,7 @@ from valuebias.models.tokenizer import Tokenizer
 from valuebias.preference_data.preferences import Preferences
 from valuebias.scoring.plan import matmul_speed
 from valuebias.training.features import Base, Conversation
+from valuebias.training.objective import Objective
 from valuebias.training.reward import PairTokens
 from valuebias.training.settings import checkpoints
 
@@ -37,7 +38,8 @@ _READING = 0.7
 _TRAINING = {"cpu": 0.6, "cuda": 0.35}
 """The share that training reaches."""
 _BACKWARD = 3
-"""Forward and backward together take about three times the operations of forward alone."""
+"""Forward and backward together take about three times the operations of forward alone; logits,
+too: they are computed twice, and the weights that make them have no gradients."""
 
 Split = Mapping[str, tuple[Preferences, Preferences]]
 
@@ -49,12 +51,14 @@ class StudyPlan:
     Attributes
     ----------
     runs : pandas.DataFrame
-        One row per reward model: ``base``, ``source``, ``n_pairs``, ``seed``.
+        One row per reward model: ``base``, ``objective``, ``source``, ``n_pairs``, ``seed``.
     table : pandas.DataFrame
         One row per base and what it reads (a source, or the instrument's words):
         ``conversations``, ``tokens`` (computed), ``seconds`` and ``megabytes`` on disk. Where
         models are trained, a row for each source and one for the scoring at all checkpoints, with
-        ``steps`` (or checkpoints) and ``too_long``, the pairs that are left out.
+        ``steps`` (or checkpoints) and ``too_long``, the pairs that are left out. With several
+        objectives each source has a row for each of them; "dpo" has one more, for the log-probs
+        that all answers have before training.
     notes : tuple of str
         What the estimates assume.
 
@@ -146,12 +150,18 @@ def _trained_plan(study: Study, split: Split, words: list[Conversation]) -> Stud
     fast = study.training.bf16 and device == "cuda"
     speed = _TRAINING[device] * matmul_speed(device, "bfloat16" if fast else "float32")
     rows: dict[tuple[str, str], dict[str, float]] = {}
-    scratch = 0.0
+    scratch = kept = 0.0
     for base in _bases(study):
-        rate = base.resolved.model_config.flop_per_token / speed
-        scratch = max(scratch, base.resolved.model_config.n_params * 4e-9)
+        config = base.resolved.model_config
+        rate = config.flop_per_token / speed
+        head = max(config.hidden * (one.width or 0) for one in study.objective)
+        scratch = max(scratch, (config.n_params + head) * 4e-9)
+        if any(one.has_term for one in study.objective):
+            kept = max(kept, config.hidden * config.vocab_size * 4e-9)
         for reads, row in _rows(study, base, split, words):
-            rows[base.name, reads] = row | {"seconds": row["tokens"] * row.pop("weight") * rate}
+            of_logits = config.vocabulary_flop(1) * row.pop("logits") / speed
+            seconds = row["tokens"] * row.pop("weight") * rate + of_logits
+            rows[base.name, reads] = row | {"seconds": seconds}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "reads"])
     order = ["conversations", "tokens", "steps", "too_long", "seconds", "megabytes"]
     whole = dict.fromkeys(order[:4], np.int64)
@@ -160,6 +170,8 @@ def _trained_plan(study: Study, split: Split, words: list[Conversation]) -> Stud
         f"timed just now; tokens, and pairs too long for training, are estimated from {_SAMPLE} "
         "pairs of each source.",
         f"At each checkpoint a model is written for scoring and removed, {scratch:.2f} GB at most.",
+        *([f"For 'grm' the language-model head stays in memory beside the model that is trained, "
+           f"{kept:.2f} GB at most."] if kept else []),
     ))  # fmt: skip
 
 
@@ -169,31 +181,24 @@ def _rows(
     split: Split,
     words: list[Conversation],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    # The weight is the cost of a token in forward passes.
-    settings = study.training
-    tokens = PairTokens(base, settings.max_length)
+    # The weight is the cost of a token in forward passes; logits are rows over the vocabulary.
+    several = len(study.objective) > 1
+    asked = any(objective.has_term for objective in study.objective)
+    tokens = PairTokens(base, study.training.max_length, starts=asked)
     scored = {"conversations": 0.0, "tokens": 0.0}
     total = 0
     for name, (train, held_out) in split.items():
-        per_pair, _, too_long = _sampled(tokens, train)
-        _, packed, unmeasured = _sampled(tokens, held_out)
-        row = dict.fromkeys(("conversations", "tokens", "steps", "too_long", "megabytes"), 0.0)
-        n_checkpoints = 0
-        for n_pairs in study.n_pairs:
-            left = max(1, round(n_pairs * (1 - too_long)))
-            steps = settings.n_steps(left)
-            seen = min(steps * settings.batch_size, settings.epochs * left)
-            row["conversations"] += 2 * seen
-            row["tokens"] += seen * per_pair
-            row["steps"] += steps
-            row["too_long"] += n_pairs - left
-            n_checkpoints += len(checkpoints(settings, steps))
-        yield name, {k: v * len(study.seeds) for k, v in row.items()} | {"weight": _BACKWARD}
-        n_checkpoints *= len(study.seeds)
-        total += n_checkpoints
-        kept = len(held_out) * (1 - unmeasured)
-        scored["conversations"] += n_checkpoints * 2 * kept
-        scored["tokens"] += n_checkpoints * packed * kept
+        drawn, measured = _sampled(tokens, train), _sampled(tokens, held_out)
+        kept = len(held_out) * (1 - measured.too_long)
+        for objective in study.objective:
+            reads = f"{name} · {objective.name}" if several else name
+            row, n_checkpoints = _trained(study, drawn, objective)
+            yield reads, row
+            if objective.has_term and objective.regulariser == "dpo":
+                yield f"{reads}, before training", _before(row, drawn)
+            total += n_checkpoints
+            scored["conversations"] += n_checkpoints * 2 * kept
+            scored["tokens"] += n_checkpoints * measured.packed * kept
     ids = base.token_ids(words)
     yield (
         "checkpoints",
@@ -204,19 +209,69 @@ def _rows(
             "too_long": 0,
             "megabytes": (total * len(ids) * 4 + scored["conversations"] * 4) / 1e6,
             "weight": 1,
+            "logits": 0,
         },
     )
 
 
-def _sampled(tokens: PairTokens, pairs: Preferences) -> tuple[float, float, float]:
-    """Estimate tokens per pair, alone and packed, and the share of pairs that are too long."""
+@dataclass(frozen=True, slots=True)
+class _Sampled:
+    """What a pair of some preferences takes, on average."""
+
+    tokens: float = 0.0
+    packed: float = 0.0  # tokens that are computed where beginnings are shared
+    chosen: float = 0.0  # chosen, answers: tokens of the chosen answer, and of both
+    answers: float = 0.0
+    too_long: float = 1.0  # the share of the pairs that are
+
+
+def _trained(study: Study, pair: _Sampled, objective: Objective) -> tuple[dict[str, float], int]:
+    """Estimate the training of all runs on a source, and count their checkpoints."""
+    settings, n_seeds = study.training, len(study.seeds)
+    columns = ("conversations", "tokens", "steps", "too_long", "megabytes", "logits", "pairs")
+    row = dict.fromkeys(columns, 0.0)
+    n_checkpoints = 0
+    for n_pairs in study.n_pairs:
+        left = max(1, round(n_pairs * (1 - pair.too_long)))
+        steps = settings.n_steps(left)
+        seen = min(steps * settings.batch_size, settings.epochs * left)
+        row["conversations"] += 2 * seen
+        row["tokens"] += seen * pair.tokens
+        row["steps"] += steps
+        row["too_long"] += n_pairs - left
+        row["pairs"] += left
+        if objective.has_term:
+            rows = pair.chosen if objective.regulariser == "sft" else pair.answers
+            row["logits"] += _BACKWARD * seen * rows
+        n_checkpoints += len(checkpoints(settings, steps))
+    row = {k: v * n_seeds for k, v in row.items()}
+    return row | {"weight": _BACKWARD}, n_checkpoints * n_seeds
+
+
+def _before(trained: Mapping[str, float], pair: _Sampled) -> dict[str, float]:
+    """Estimate the log-probs of all answers before training."""
+    n = trained["pairs"]
+    return {
+        "conversations": 2 * n, "tokens": n * pair.tokens, "steps": 0, "too_long": 0,
+        "megabytes": 0, "weight": 1, "logits": n * pair.answers,
+    }  # fmt: skip
+
+
+def _sampled(tokens: PairTokens, pairs: Preferences) -> _Sampled:
+    """Estimate what a pair takes."""
     sample = pairs.subset(min(_SAMPLE, len(pairs)))
     fitting = tokens.of(sample)
-    if not len(fitting):
-        return 0.0, 0.0, 1.0
-    both = [i for pair in zip(fitting.chosen, fitting.rejected, strict=True) for i in pair]
     n = len(fitting)
-    return sum(map(len, both)) / n, _packed_tokens(both) / n, 1 - n / len(sample)
+    if not n:
+        return _Sampled()
+    both = [i for pair in zip(fitting.chosen, fitting.rejected, strict=True) for i in pair]
+    starts = np.array(fitting.starts or [(0, 0)] * n)
+    lengths = np.array([len(ids) for ids in both]).reshape(n, 2)
+    chosen, rejected = (lengths - starts).mean(axis=0)
+    return _Sampled(
+        tokens=float(lengths.sum()) / n, packed=_packed_tokens(both) / n, chosen=float(chosen),
+        answers=float(chosen + rejected), too_long=1 - n / len(sample),
+    )  # fmt: skip
 
 
 def _device() -> str:

@@ -86,7 +86,11 @@ def _about(design: Design, bases: list[Base]) -> dict[str, Any]:
     settings = (
         {"penalty": study.penalty}
         if study.tuning == "head"
-        else {"training": study.training.about(study.tuning), "runs": design.details}
+        else {
+            "training": study.training.about(study.tuning),
+            "objectives": {one.name: one.about() for one in study.objective},
+            "runs": design.details,
+        }
     )
     return {
         "by": "valuebias.ablation",

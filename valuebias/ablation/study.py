@@ -17,6 +17,7 @@ from valuebias._core.tables import read_yaml
 from valuebias.errors import ValueBiasError
 from valuebias.models.spec import Model, check_no_code, read_models
 from valuebias.preference_data.preferences import Preferences, check_disjoint, preferences
+from valuebias.training.objective import GRM, Objective, as_objectives
 from valuebias.training.settings import as_settings
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RUN_COORDS", "TUNINGS", "Study"]
 
-RUN_COORDS = ("base", "source", "n_pairs", "seed")
+RUN_COORDS = ("base", "objective", "source", "n_pairs", "seed")
 """The coordinates that identify the reward models of a study."""
 TUNINGS = ("head", "lora", "full")
 """The ways to train them."""
@@ -55,6 +56,10 @@ class Study:
     training : TrainingSettings, str or mapping, optional
         For ``"lora"`` and ``"full"``: settings, the name of a preset, or settings by name. By
         default the preset ``"paper"``.
+    objective : Objective, str or mapping, or sequence of these, default "bradley-terry"
+        For ``"lora"`` and ``"full"``: what models are trained for, by name (``"bradley-terry"``,
+        ``"grm"``) or with settings. Of several each trains models of its own, on the same pairs,
+        which differ in the coordinate ``objective``.
     held_out : float, or what :func:`valuebias.preferences` takes, default 0.1
         The share of each source's prompts kept for measuring loss and accuracy, the same for every
         run. Or separate pairs on which all sources are measured, whose prompts must not occur in
@@ -90,6 +95,7 @@ class Study:
     seeds: Sequence[int] = (0, 1, 2)
     tuning: str = "head"
     training: Any = None
+    objective: Any = "bradley-terry"
     held_out: Any = 0.1
     penalty: float | None = None
     prompts: Any = "superlatives"
@@ -108,6 +114,9 @@ class Study:
             object.__setattr__(self, name, distinct_whole(numbers, name, least=least))
         if isinstance(self.held_out, int | float) and not 0 < self.held_out < 1:
             raise ValueBiasError(f"held_out is {self.held_out!r}; expected a share, 0 to 1.")
+        object.__setattr__(self, "objective", as_objectives(self.objective))
+        if self.tuning == "head":
+            _check_head(self.objective)
         if self.tuning == "head" and self.training is not None:
             raise ValueBiasError(
                 "training is given, but the tuning is 'head', which is fitted exactly. Leave it "
@@ -235,11 +244,12 @@ class Study:
         Returns
         -------
         pandas.DataFrame
-            One row each: ``base``, ``source``, ``n_pairs``, ``seed``.
+            One row each: ``base``, ``objective``, ``source``, ``n_pairs``, ``seed``.
         """
         rows = [
-            (model.name, str(source), n_pairs, seed)
+            (model.name, objective.name, str(source), n_pairs, seed)
             for model in self.models()
+            for objective in self.objective
             for source in self.sources
             for seed in self.seeds
             for n_pairs in sorted(self.n_pairs)
@@ -291,9 +301,9 @@ class Study:
         -------
         xarray.Dataset
             Rewards in the "valuebias/1" contract, with the coords ``source``, ``n_pairs``,
-            ``seed``, ``step``, ``tuning``, and ``loss`` (in nats) and ``accuracy`` on held-out
-            pairs. One model per run (``step`` is 1) for ``"head"``; else one per checkpoint. Also
-            saved in the folder, as ``scores.nc``.
+            ``seed``, ``step``, ``tuning``, ``objective``, and ``loss`` (Bradley–Terry, in nats) and
+            ``accuracy`` on held-out pairs. One model per run (``step`` is 1) for ``"head"``; else
+            one per checkpoint. Also saved in the folder, as ``scores.nc``.
 
         Raises
         ------
@@ -316,6 +326,29 @@ class Study:
         from valuebias.ablation.run import run
 
         return run(self, Path(out), backend=backend, client=client, progress=progress)
+
+
+def _check_head(objectives: Sequence[Objective]) -> None:
+    """Refuse what an exact fit on a frozen base cannot be."""
+    for objective in objectives:
+        if objective.kind == GRM:
+            raise ValueBiasError(
+                f"The objective is {objective.name!r} (grm), and the tuning is 'head', which keeps "
+                "the base frozen. Its term depends on the weights of the base alone, so that it "
+                "would change nothing. Choose the tuning 'lora' or 'full', or the objective "
+                "'bradley-terry'."
+            )
+        if not objective.is_plain:
+            raise ValueBiasError(
+                f"The objective {objective.name!r} has the head {objective.head!r}, and the tuning "
+                "is 'head', which fits a head of one layer exactly. Leave head out, or choose the "
+                "tuning 'lora' or 'full'."
+            )
+    if len(objectives) > 1:
+        raise ValueBiasError(
+            f"objective has {len(objectives)} entries, and with the tuning 'head' all of them give "
+            "the same models. Leave it out."
+        )
 
 
 def _beside(folder: Path, source: Any) -> Any:

@@ -9,6 +9,7 @@ again. A damaged file counts as missing.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 import tempfile
@@ -35,6 +36,7 @@ from valuebias.scoring.request import Block
 from valuebias.training.common import check_training, on_cpu
 from valuebias.training.features import Base
 from valuebias.training.head import measured
+from valuebias.training.objective import Objective
 from valuebias.training.reward import PairTokens, TokenPairs, save_plain, train
 from valuebias.training.settings import checkpoints
 
@@ -70,26 +72,34 @@ def clear_scratch(out: Path) -> None:
     shutil.rmtree(out / _SCRATCH, ignore_errors=True)
 
 
-def train_one(design: Design, base: Base, source: str, seed: int, n_pairs: int) -> None:
+def train_one(
+    design: Design, base: Base, objective: Objective, source: str, seed: int, n_pairs: int
+) -> None:
     """Train and score one run, unless it is finished; note why where it failed."""
-    tokens = PairTokens(base, design.study.training.max_length)
-    run = Run(base, source, n_pairs, seed)
+    tokens = _tokens(design, base)
+    run = Run(base, source, n_pairs, seed, objective)
     _made(RunTrainer(design, run, tokens, base.token_ids(design.instrument)), run)
 
 
 def train_checkpoints(design: Design, base: Base) -> Iterator[RunScores]:
     """Train and score the runs of one base, but for those that are known to fail."""
-    tokens = PairTokens(base, design.study.training.max_length)
+    tokens = _tokens(design, base)
     instrument = base.token_ids(design.instrument)
-    for source in design.sources:
-        for seed in design.study.seeds:
-            for n_pairs in sorted(design.study.n_pairs):
-                run = Run(base, source, n_pairs, seed)
-                if run.label in design.failures:
-                    continue
-                trainer = RunTrainer(design, run, tokens, instrument)
-                if _made(trainer, run):
-                    yield from trainer.scored()
+    study = design.study
+    grid = itertools.product(study.objective, design.sources, study.seeds, sorted(study.n_pairs))
+    for objective, source, seed, n_pairs in grid:
+        run = Run(base, source, n_pairs, seed, objective)
+        if run.label in design.failures:
+            continue
+        trainer = RunTrainer(design, run, tokens, instrument)
+        if _made(trainer, run):
+            yield from trainer.scored()
+
+
+def _tokens(design: Design, base: Base) -> PairTokens:
+    study = design.study
+    asked = any(objective.has_term for objective in study.objective)
+    return PairTokens(base, study.training.max_length, starts=asked)
 
 
 def _made(trainer: RunTrainer, run: Run) -> bool:
@@ -131,8 +141,9 @@ class RunTrainer:
         with progress_bar(self._run.label, shown=self._design.progress) as advance:
             loss = train(
                 self._run.base, pairs, tuning=self._design.study.tuning,
-                settings=settings, seed=self._run.seed, use_cpu=on_cpu(self._design.engine),
-                steps=steps, advance=advance,
+                settings=settings, objective=self._run.objective, seed=self._run.seed,
+                use_cpu=on_cpu(self._design.engine), steps=steps,
+                advance=self._design.stepping(advance),
                 checkpoint=lambda step, model: self._checkpoint(step, model, held_out),
             )  # fmt: skip
         about = {"run": self._run.label, "steps": steps, "counts": counts, "loss": loss}
@@ -228,7 +239,7 @@ class RunTrainer:
         sequences = [*self._instrument, *(ids for pair in both for ids in pair)]
         block = Block((0, 0), slice(0, len(sequences)), slice(0, 1))
         with loaded(self._design.engine, source) as runner:
-            return runner.run(Batch(block, sequences), lambda done: None)
+            return runner.run(Batch(block, sequences), lambda done: self._design.go_on())
 
     @property
     def _done(self) -> Path:
@@ -246,6 +257,9 @@ class RunTrainer:
             study.training.about(study.tuning), study.training.at_once, run.seed,
             _hash(self._subset), _hash(self._held_out), instrument,
         ]  # fmt: skip
+        if not run.objective.is_plain:
+            # Runs from before there were several objectives keep their names.
+            about.append(run.objective.about())
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
 

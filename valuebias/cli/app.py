@@ -9,7 +9,17 @@ import typer
 from typer.core import TyperGroup
 
 from valuebias import __version__
-from valuebias.cli import ablations, checks, data, fit_config, fits, papers, scoring
+from valuebias.cli import (
+    ablations,
+    batteries,
+    checks,
+    data,
+    explaining,
+    fit_config,
+    fits,
+    papers,
+    scoring,
+)
 from valuebias.cli.output import complain
 from valuebias.cli.spoken import spoken
 from valuebias.errors import ValueBiasError, ValueBiasWarning
@@ -94,6 +104,7 @@ app.command("score")(scoring.score)
 app.command("merge")(scoring.merge)
 app.command("plan")(scoring.plan)
 app.command("backends")(scoring.backends)
+app.command("explain")(explaining.explain)
 app.command("fit")(fits.fit)
 app.command("settings")(fit_config.settings)
 app.command("classical")(fits.classical)
@@ -106,3 +117,4 @@ app.command("claims")(checks.claims)
 app.add_typer(data.data, name="data")
 app.add_typer(data.lexicons, name="lexicons")
 app.command("prompts")(data.prompts)
+app.command("battery")(batteries.battery)

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 __all__ = [
+    "backend_names",
+    "battery_names",
     "data_names",
     "judge_names",
     "lexicon_names",
     "model_names",
     "named_data",
     "prompt_names",
+    "question_names",
 ]
 
 
@@ -20,6 +23,13 @@ def named_data(incomplete: str) -> list[str]:
     from valuebias import datasets
 
     return _beginning(datasets.names(), incomplete)
+
+
+def backend_names(incomplete: str) -> list[str]:
+    """Complete the name of a backend."""
+    from valuebias.backends import backend_names as known
+
+    return _beginning(known(), incomplete)
 
 
 def data_names(incomplete: str) -> list[str]:
@@ -54,6 +64,19 @@ def _judges() -> Iterable[str]:
     return judge_names()
 
 
+def _questions() -> Iterable[str]:
+    from valuebias.instruments.made_questions import MADE
+
+    return MADE
+
+
+def battery_names(incomplete: str) -> list[str]:
+    """Complete the name of a battery."""
+    from valuebias.instruments import battery_names as known
+
+    return _beginning(known(), incomplete)
+
+
 def _models() -> Iterable[str]:
     from valuebias.models.spec import model_tables
 
@@ -64,6 +87,8 @@ lexicon_names = _or_path(_lexicons)
 """Complete the name of a lexicon, or a path."""
 prompt_names = _or_path(_prompts)
 """Complete the name of a prompt set, or a path."""
+question_names = _or_path(_questions)
+"""Complete the name of a kind of questions, or a path."""
 judge_names = _or_path(_judges)
 """Complete the name of a judge, or a path."""
 model_names = _or_path(_models)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from valuebias.backends import Backend as Engine
     from valuebias.instruments import Judge
 
-__all__ = ["backends", "merge", "plan", "score"]
+__all__ = ["backends", "engine_of", "judge_of", "merge", "plan", "score"]
 
 _PROMPTS, _LEXICON = "superlatives", "agency-communion"
 Kind = Literal["reward", "logprob", "implicit", "judged"]
@@ -171,8 +171,10 @@ def score(
         chosen = models[0] if len(models) == 1 else models
         settings: dict[str, Any] = {
             "kind": kind,
-            "judge": _judge(judge, against),
-            "backend": _engine(backend, {"device": device, "threads": threads, "address": address}),
+            "judge": judge_of(judge, against),
+            "backend": engine_of(
+                backend, {"device": device, "threads": threads, "address": address}
+            ),
             "store": store,
             "shard": part,
             "client": client,
@@ -238,8 +240,8 @@ def plan(
         prompts=prompts,
         lexicon=restricted(lexicon, threshold, category),
         kind=kind,
-        judge=_judge(judge, against),
-        backend=_engine(backend, {"device": device, "address": address}),
+        judge=judge_of(judge, against),
+        backend=engine_of(backend, {"device": device, "address": address}),
         shard=_shard(shard),
         contrasts=contrasts,
         tokens_as=tokens_as,
@@ -290,7 +292,7 @@ def _check_alone(prompts: str, lexicon: str) -> None:
             )
 
 
-def _judge(name: str | None, against: str | None) -> str | Judge | None:
+def judge_of(name: str | None, against: str | None) -> str | Judge | None:
     """Read a judge that is given an answer to compare with; a name alone stays as it is."""
     if against is None:
         return name
@@ -314,7 +316,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
         ) from error
 
 
-def _engine(name: str, options: Mapping[str, str | int | None]) -> str | Engine:
+def engine_of(name: str, options: Mapping[str, str | int | None]) -> str | Engine:
     """Make a backend with the given options; its name where there are none."""
     chosen = {option: value for option, value in options.items() if value is not None}
     if not chosen:
@@ -349,3 +351,4 @@ def backends(as_json: AsJson = False) -> None:
     names = ["name", "description", "kinds", "devices", "dtypes", "available"]
     heads = ["name", "what", "scores", "devices", "dtypes", "available"]
     print_table(heads, [[row[name] for name in names] for row in rows])
+    typer.echo("Which one scores your models, and what it takes: valuebias explain MODELS")

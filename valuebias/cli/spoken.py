@@ -12,6 +12,7 @@ __all__ = ["spoken"]
 _CALLS = (
     ("valuebias.score(...)", "'valuebias score'"),
     ("valuebias.fit_ablation(dataset)", "'valuebias fit --ablation'"),
+    ("valuebias.plan downloads", "'valuebias plan' downloads"),
     ("Look at fit.plot('trace'), and give", "Give"),
     ("dataset.assign_coords(base=('model', [...])), or the column 'base'", "a column 'base'"),
     (", where the scales of fit.prior are 1 if not named", ""),
@@ -83,7 +84,7 @@ def _dashed(name: str) -> str:
 
 def _of_file(command: str) -> tuple[Collection[str], str]:
     """Say which arguments a command reads out of a file, and of which."""
-    if command in ("score", "plan"):
+    if command in ("score", "plan", "explain"):
         where = "Fields of a model stand in a table of models, in YAML or CSV."
         return _fields("valuebias.models.spec", "Model"), where
     if command == "ablate":

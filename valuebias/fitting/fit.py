@@ -59,6 +59,7 @@ def fit(
     outcome: str | None = None,
     prior: Prior | Mapping[str, Any] | None = _NONE,
     contrast: Contrast | None = _NONE,
+    by: str | None = None,
     draws: int = 1000,
     tune: int | None = None,
     chains: int = 4,
@@ -76,7 +77,9 @@ def fit(
     Parameters
     ----------
     dataset : xarray.Dataset
-        Scores in the "valuebias/1" contract, see :mod:`valuebias.schema`; NaN where not scored.
+        Scores in the "valuebias/1" contract, see :mod:`valuebias.schema`; NaN where not scored. Or
+        scores of a contrast set: then items are sampled instead of words, their variants compared
+        within each, and estimands are means over items, see `by` and the notes.
     formula : str, optional
         R formula over the coordinates on ``model``, such as ``"~ family + log10(n_params)"`` or
         ``"~ family * stage"``. Every term acts on each category × framing. By default
@@ -109,9 +112,10 @@ def fit(
         ``"words"``, for all models and by term of the formula; ``"models"``, in their leans;
         ``"bases"``, in the leans of bases that models share. A word, model or base that is unlike
         all others then counts for little in what is said of families.
-    outcome : {"normal", "rank", "z", "raw"}, optional
+    outcome : {"normal", "rank", "z", "scaled", "raw"}, optional
         How scores are transformed within model × prompt; normal scores if not given. Higher
-        always means a higher reward, also for ranks.
+        always means a higher reward, also for ranks. Of a contrast set ``"scaled"`` (in SDs of the
+        model's scores over the set, the default), ``"raw"`` or ``"rank"``.
     prior : Prior or mapping, optional
         Scales of the priors in units of the outcome's SD, see
         :class:`valuebias.analysis.design.priors.Prior`.
@@ -119,6 +123,9 @@ def fit(
         The two categories to compare, or weights that sum to zero, such as ``{"agency": 1,
         "communion": -0.5, "other": -0.5}``. By default agency − communion, the first − the second
         of two, or each of several against the mean of the others.
+    by : str, optional
+        Of a contrast set: the coordinate in which its variants differ and by which they are
+        averaged and compared, such as ``"correct"``; the variants themselves if not given.
     draws : int, default 1000
         Posterior draws per chain.
     tune : int, optional
@@ -167,6 +174,12 @@ def fit(
     uneven, and groups crossed, as long as the span over models stays within forty columns; what
     does not fit is left out, and the headline says so.
 
+    Of a contrast set, models and items are the sampled units, and items differ between the terms of
+    the formula and between bases as well; the variants are these very ones. Items of which some
+    model lacks a score are left out, and a note says so. Several variants with one value of `by`
+    count as their mean. Differences between all pairs of variants are taken to vary equally over
+    items, and over models (`residual` gives each model its own SD); a note says where they do not.
+
     Source: extends Christian et al. 2026 (arXiv 2601.20838), whose mixed model has a random
     intercept by model only.
 
@@ -193,7 +206,10 @@ def fit(
     chosen_seed = secrets.randbits(32) if seed is None else int(seed)
     from valuebias.analysis.hierarchical import MODEL_FIELDS
     from valuebias.posterior.estimate import estimate
+    from valuebias.posterior.item_settings import item_settings
     from valuebias.posterior.prereg import DEFAULTS, read_prereg, register
+    from valuebias.schema.contrast_categories import average_by
+    from valuebias.schema.contrast_scores import is_contrasts
 
     arguments: dict[str, Any] = {
         "formula": formula, "outcome": outcome, "words": words, "base": base, "spread": spread,
@@ -211,9 +227,19 @@ def fit(
             f"spread must be True, False or None (the default), found {settings['spread']!r}. True "
             "lets families differ in how much their models vary."
         )
+    left_out: tuple[str, ...] = ()
+    if is_contrasts(dataset):
+        asked = given if registered is None else {**registered.settings, **given}
+        settings = item_settings(settings, asked, by)
+        dataset, left_out = average_by(dataset, settings["by"])
+    elif by is not None:
+        raise ValueBiasError(
+            f"by={by!r} groups the variants of a contrast set, and these scores are of words, "
+            "whose categories are the lexicon's. Leave by= out, or give scores of a contrast set."
+        )
     posterior = estimate(
         dataset,
-        {name: settings[name] for name in MODEL_FIELDS},
+        {name: settings.get(name) for name in MODEL_FIELDS},
         settings["prior"],
         settings["contrast"],
         {
@@ -223,6 +249,7 @@ def fit(
             "seed": chosen_seed,
             "sampler": sampler,
         },
+        left_out=left_out,
         progress=progress,
     )
     if registered is not None:

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from valuebias._core.checks import check_known
-from valuebias._core.foreign import parse_json, reading
 from valuebias._core.frames import as_frame
 from valuebias._core.notebooks import as_html
 from valuebias._core.tables import parse_csv, read_text
-from valuebias._core.text import as_number, has_surrogate
+from valuebias._core.text import as_number
 from valuebias.errors import ValueBiasError, few, shown
+from valuebias.instruments.contrast_checks import CORRECT, KEYS, TEXTS, checked, indexed
+from valuebias.instruments.json_lines import HEAD, LINES, read_lines, write_contrasts
 
 __all__ = ["CORRECT", "ContrastSet", "contrast_set"]
 
-CORRECT = "correct"
-"""The column that says which variants of an item are right answers."""
-
-_KEYS = ("item", "variant")
-_TEXTS = ("prompt", "response")
 _LINE = (
     '{"item": "q1", "prompt": "What is 2 + 2?", "answers": {"right": "4", "wrong": "5"}, '
     '"correct": [true, false]}'
 )
-_TAKEN = frozenset({*_KEYS, "model", "score", "family", "base", "stage", "n_params", "token"})
-_LINES = (".jsonl", ".ndjson")
 _TABLES = (".csv", ".tsv")
 
 
@@ -44,11 +37,11 @@ class ContrastSet:
     name : str
         Name of the set.
     table : pandas.DataFrame
-        One row per conversation, indexed by ``item`` and ``variant``: the texts ``prompt`` (what
-        the user says) and ``response`` (the answer), then a column for each respect in which
-        variants or items differ, such as ``length``, ``hedging`` or ``position``. The column
-        ``correct`` is bool. Variants of an item may differ in the prompt, as where a user gives an
-        opinion. Items need not have all variants.
+        One row per conversation, those of an item together, indexed by ``item`` and ``variant``:
+        the texts ``prompt`` (what the user says) and ``response`` (the answer), then a column for
+        each respect in which variants or items differ, such as ``length``, ``hedging`` or
+        ``position``. The column ``correct`` is bool. Variants of an item may differ in the prompt,
+        as where a user gives an opinion. Items need not have all variants.
     about : mapping
         How it was made, as JSON can hold it; may be empty.
     citation : str
@@ -68,7 +61,7 @@ class ContrastSet:
 
     def __post_init__(self) -> None:
         """Check the table and keep a copy of it."""
-        object.__setattr__(self, "table", _checked(self.table, self.name))
+        object.__setattr__(self, "table", checked(self.table, self.name))
 
     def __len__(self) -> int:
         """Count the items."""
@@ -143,6 +136,35 @@ class ContrastSet:
         """
         return self.table.reset_index()
 
+    def to_jsonl(self, path: str | os.PathLike[str]) -> Path:
+        """Write the set to a file that :func:`valuebias.contrast_set` reads as the same set.
+
+        Parameters
+        ----------
+        path : str or path
+            A file that ends in .jsonl. Its first line has the name, the citation and how the set
+            was made; each further one an item.
+
+        Returns
+        -------
+        pathlib.Path
+            The file, which is written whole or not at all.
+
+        Raises
+        ------
+        ValueBiasError
+            If the path has another suffix or cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> answers = {"plain": "Yes.", "long": "Yes, it is."}
+        >>> sky = contrast_set({"q1": {"prompt": "Blue?", "answers": answers}}, name="sky")
+        >>> contrast_set(sky.to_jsonl(Path(tempfile.mkdtemp()) / "sky.jsonl"))
+        <ContrastSet 'sky': 1 item × 2 variants ('plain' and 'long')>
+        """
+        return write_contrasts(self, path)
+
     def __repr__(self) -> str:
         """Say how many items and variants there are."""
         items = f"{len(self):,} item{'s' if len(self) > 1 else ''}"
@@ -204,13 +226,14 @@ def contrast_set(
         return ContrastSet(name, source.table, source.about, source.citation)
     source = as_frame(source)
     if isinstance(source, pd.DataFrame):
-        return ContrastSet(name or "contrast set", _indexed(source))
+        return ContrastSet(name or "contrast set", indexed(source))
     if isinstance(source, Mapping):
         rows = [_named(key, entry) for key, entry in source.items()]
         return ContrastSet(name or "contrast set", _of_items(rows))
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        return ContrastSet(name or path.stem, _of_file(path))
+        table, head = _of_file(Path(source))
+        called = name or head.get(HEAD) or Path(source).stem
+        return ContrastSet(called, table, head.get("about", {}), head.get("citation", ""))
     if isinstance(source, Sequence):
         rows = [(f"entry {i} of the items", entry) for i, entry in enumerate(source)]
         return ContrastSet(name or "contrast set", _of_items(rows))
@@ -225,26 +248,41 @@ def _named(key: Any, entry: Any) -> tuple[str, Any]:
     return where, {"item": key, **entry} if isinstance(entry, Mapping) else entry
 
 
-def _of_file(path: Path) -> pd.DataFrame:
+def _of_file(path: Path) -> tuple[pd.DataFrame, Mapping[str, Any]]:
+    """Read a table, and what the first line of a file of ours says of the set."""
     suffix = path.suffix.lower()
-    if suffix not in (*_LINES, *_TABLES):
+    if suffix not in (*LINES, *_TABLES):
         raise ValueBiasError(
             f"{os.fspath(path)!r} has the suffix {suffix!r}; expected .jsonl with lines such as "
             f"{_LINE}, or a table: {', '.join(_TABLES)}."
         )
     if not path.is_file():
         raise ValueBiasError(f"There is no file {os.fspath(path)!r}. Check the path.")
-    if suffix in _LINES:
-        return _of_items(list(_lines(path)))
+    if suffix in LINES:
+        entries = list(read_lines(path, _LINE))
+        head = _head(*entries[0]) if entries else {}
+        return _of_items(entries[1:] if head else entries), head
     header, rows = parse_csv(read_text(path), os.fspath(path))
     cells = {column: [row[i] for row in rows] for i, column in enumerate(header) if column}
-    texts = {*_KEYS, *_TEXTS, CORRECT}
-    return _indexed(
-        pd.DataFrame(
-            {column: v if column in texts else _as_numbers(v) for column, v in cells.items()},
-            dtype=object,
-        )
-    )
+    texts = {*KEYS, *TEXTS, CORRECT}
+    columns = {column: v if column in texts else _as_numbers(v) for column, v in cells.items()}
+    return indexed(pd.DataFrame(columns, dtype=object)), {}
+
+
+def _head(where: str, entry: Any) -> Mapping[str, Any]:
+    if not isinstance(entry, Mapping) or HEAD not in entry or "answers" in entry:
+        return {}
+    for key, kind, noun in (
+        (HEAD, str, "text"),
+        ("about", Mapping, "{…}"),
+        ("citation", str, "text"),
+    ):
+        if key in entry and not isinstance(entry[key], kind):
+            raise ValueBiasError(
+                f"{_begin(where)}, which says how the set was made, has the {key} "
+                f"{shown(entry[key])}; expected {noun}. Correct it, or leave the line out."
+            )
+    return entry
 
 
 def _as_numbers(cells: Sequence[str]) -> list[Any]:
@@ -254,14 +292,6 @@ def _as_numbers(cells: Sequence[str]) -> list[Any]:
         return numbers
     truths = [{"true": True, "false": False}.get(cell.lower()) for cell in cells]
     return list(cells) if None in truths else truths
-
-
-def _lines(path: Path) -> Iterator[tuple[str, Any]]:
-    with reading(path, advice="Write it again, as UTF-8."), path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                where = f"line {number} of {path.name!r}"
-                yield where, parse_json(line, where.capitalize(), advice=f"Write it as {_LINE}.")
 
 
 def _of_items(entries: Sequence[tuple[str, Any]]) -> pd.DataFrame:
@@ -277,7 +307,7 @@ def _of_items(entries: Sequence[tuple[str, Any]]) -> pd.DataFrame:
                 f"as {_LINE}."
             )
         rows += _variants(where, entry, entry.get("item", f"item {number}"))
-    return _indexed(pd.DataFrame(rows, dtype=object))
+    return indexed(pd.DataFrame(rows, dtype=object))
 
 
 def _variants(where: str, entry: Mapping[str, Any], item: Any) -> list[dict[str, Any]]:
@@ -307,144 +337,8 @@ def _begin(where: str) -> str:
     return where[0].upper() + where[1:]
 
 
-def _indexed(table: pd.DataFrame) -> pd.DataFrame:
-    if list(table.index.names) == list(_KEYS):
-        return table
-    for column in _KEYS:
-        if column not in table.columns:
-            raise ValueBiasError(
-                f"The table of a contrast set has no column {column!r}; found "
-                f"{few(map(str, table.columns))}. Give one row a conversation, with the columns "
-                "item, variant, prompt and response."
-            )
-    return table.set_index(list(_KEYS))
-
-
-def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    table = _indexed(table)
-    if not len(table):
-        raise ValueBiasError(f"The contrast set {name!r} has no items.")
-    for column in _TEXTS:
-        if column not in table.columns:
-            raise ValueBiasError(
-                f"The contrast set {name!r} has no column {column!r}; found "
-                f"{few(map(str, table.columns))}. Give each conversation a prompt and a response."
-            )
-    _check_names(table, name)
-    _check_texts(table)
-    coords = [column for column in table.columns if column not in _TEXTS]
-    for column in coords:
-        if not isinstance(column, str) or column in _TAKEN:
-            raise ValueBiasError(
-                f"The contrast set {name!r} has a column called {shown(column)}, a name that is "
-                "taken. Rename it."
-            )
-    table = table[[*_TEXTS, *coords]].copy()
-    for column in coords:
-        table[column] = _coordinate(table[column], column)
-    _check_items(table)
-    return table
-
-
-def _check_names(table: pd.DataFrame, name: str) -> None:
-    for item, variant in table.index:
-        for key, given in (("item", item), ("variant", variant)):
-            if not isinstance(given, str) or not given or "\0" in given or has_surrogate(given):
-                raise ValueBiasError(
-                    f"{'An' if key == 'item' else 'A'} {key} of the contrast set {name!r} is named "
-                    f"{given!r}; expected text."
-                )
-    twice = table.index[table.index.duplicated()]
-    if len(twice):
-        item, variant = twice[0]
-        raise ValueBiasError(
-            f"The item {item!r} has the variant {variant!r} more than once. Rename one of them."
-        )
-
-
-def _check_texts(table: pd.DataFrame) -> None:
-    for column in _TEXTS:
-        for (item, variant), text in zip(table.index, table[column], strict=True):
-            if not isinstance(text, str) or not text.strip():
-                raise ValueBiasError(
-                    f"The variant {variant!r} of the item {item!r} has the {column} {text!r}; "
-                    "expected text."
-                )
-            if has_surrogate(text) or "\0" in text:
-                raise ValueBiasError(
-                    f"The {column} of the variant {variant!r} of the item {item!r} has a character "
-                    "that no text has, such as half of a surrogate pair. Leave it out."
-                )
-
-
-def _coordinate(column: pd.Series[Any], name: str) -> pd.Series[Any]:
-    """Give a column one type: bool, float or text."""
-    values = column.tolist()
-    if name == CORRECT:
-        return pd.Series(_truth(column), index=column.index)
-    if all(isinstance(value, bool | np.bool_) for value in values):
-        return column.astype(bool)
-    absent = [v is None or v is pd.NA or (isinstance(v, float) and np.isnan(v)) for v in values]
-    number = (int, float, np.number)
-    if all(a or isinstance(v, number) for a, v in zip(absent, values, strict=True)):
-        found = [np.nan if a else float(v) for a, v in zip(absent, values, strict=True)]
-        return pd.Series(found, index=column.index)
-    texts = ["" if a else v for a, v in zip(absent, values, strict=True)]
-    for (item, variant), text in zip(column.index, texts, strict=True):
-        if not isinstance(text, str) or has_surrogate(text) or "\0" in text:
-            raise ValueBiasError(
-                f"The column {name!r} holds {shown(text)} at the variant {variant!r} of the item "
-                f"{item!r}; expected texts, numbers, or true and false, of one kind."
-            )
-    return pd.Series(texts, index=column.index, dtype=object)
-
-
-_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
-
-
-def _truth(column: pd.Series[Any]) -> list[bool]:
-    found = []
-    for (item, variant), value in zip(column.index, column, strict=True):
-        text = str(value).strip().lower()
-        text = {"1.0": "1", "0.0": "0"}.get(text, text)
-        if text not in (*_TRUE, *_FALSE):
-            raise ValueBiasError(
-                f"The variant {variant!r} of the item {item!r} has {CORRECT} {shown(value)}; "
-                "expected true or false."
-            )
-        found.append(text in _TRUE)
-    return found
-
-
-def _check_items(table: pd.DataFrame) -> None:
-    keys = table.index.get_level_values("item")
-    counts = keys.value_counts(sort=False)
-    if counts.min() < 2:
-        item = counts.idxmin()
-        raise ValueBiasError(
-            f"The item {item!r} has one variant only, which is in contrast to nothing. Give it "
-            "another, or leave it out."
-        )
-    conversations = table[list(_TEXTS)].assign(item=keys.to_numpy())
-    repeated = conversations.duplicated(keep=False).to_numpy()
-    if repeated.any():
-        item, first = table.index[repeated][0]
-        other = next(v for i, v in table.index[repeated][1:] if i == item)
-        raise ValueBiasError(
-            f"The variants {first!r} and {other!r} of the item {item!r} are the same prompt and "
-            "the same response, so that any difference is none of the model's. Leave one out."
-        )
-    if CORRECT in table.columns:
-        right = table[CORRECT].groupby(keys, sort=False).any()
-        if not right.all():
-            raise ValueBiasError(
-                f"The item {right.idxmin()!r} has no right answer: {CORRECT} is false for all its "
-                "variants. Add one, or leave the item out."
-            )
-
-
 def _dims(column: pd.Series[Any]) -> tuple[str, ...]:
     for dim in ("variant", "item"):
         if column.groupby(level=dim, sort=False).nunique(dropna=False).max() == 1:
             return (dim,)
-    return _KEYS
+    return KEYS

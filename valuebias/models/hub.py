@@ -19,6 +19,7 @@ from valuebias.models.weights import INDEX, SINGLE, check_has, listed
 
 __all__ = [
     "Checkpoint",
+    "NotHere",
     "asked",
     "fetch_adapter",
     "fetch_weights",
@@ -28,6 +29,11 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+
+class NotHere(ValueBiasError):
+    """A model's files are on the hub and not here: what they would say is not known."""
+
 
 _HUB = re.compile(r"([\w.-]+/[\w.-]+|[\w.-]+)(?:/(.+\.(?:gguf|onnx)))?", re.IGNORECASE)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -242,7 +248,7 @@ def _snapshot(
         if is_complete(folder):
             return folder
     if not download:
-        raise ValueBiasError(
+        raise NotHere(
             f"The model {name!r} ({repository!r}, revision {revision or 'main'!r}) is not complete "
             "in the local cache, and nothing may be downloaded."
         )

@@ -28,12 +28,19 @@ from valuebias.models.config import (
     read_model_config,
     read_raw,
 )
-from valuebias.models.hub import Checkpoint, fetch_adapter, fetch_weights, locate, locate_adapter
+from valuebias.models.hub import (
+    Checkpoint,
+    NotHere,
+    fetch_adapter,
+    fetch_weights,
+    locate,
+    locate_adapter,
+)
 from valuebias.models.reading import LAST, Rule, rule_of
 from valuebias.models.spec import ALL_LABELS, PAIR, Model
 from valuebias.models.weights import code_files
 
-__all__ = ["Resolved", "resolve"]
+__all__ = ["Resolved", "resolve", "sketch"]
 
 Kind = Literal["reward", "logprob"]
 Shapes = dict[str, tuple[int, ...]]
@@ -68,26 +75,14 @@ def resolve(
     download: bool = True,
     with_weights: bool = True,
     adapted: bool = False,
+    hashed: bool = True,
 ) -> Resolved:
     """Find a model's files, download missing ones, and read them without loading the model.
 
-    An adapter is refused unless it is asked for: else it would be left out silently.
+    An adapter is refused unless it is asked for: else it would be left out silently. What is not
+    to be scored needs no hashes, which take a minute of large weights.
     """
-    checkpoint, adapter = _located(model, download)
-    if adapter is not None and not adapted:
-        raise ValueBiasError(
-            f"The model {model.name!r} is an adapter ({adapters.CONFIG}), which only the backend "
-            "'torch' applies, and only to score. Score it with that; or merge it (peft: "
-            "merge_and_unload), save the result and give that."
-        )
-    if adapter is not None and checkpoint.file is not None:
-        adapters.refuse_file(adapter, checkpoint.file, base=_place(checkpoint))
-    if adapter is not None and model.head != "logits":
-        raise ValueBiasError(
-            f"The model {model.name!r} is an adapter, and has a head= of its own. Adapters are "
-            "scored with the head that lies in them or in their base; for another one, merge it "
-            "(peft: merge_and_unload), save the result and give that."
-        )
+    checkpoint, adapter = _found(model, download=download, adapted=adapted)
     _check_code(model, checkpoint, kind)
     if _is_gguf(checkpoint.file):
         # Its configuration is in it.
@@ -109,11 +104,13 @@ def resolve(
         for path in files if checkpoint.file is None else ():
             shapes |= weights.tensors(path)
         config_json = checkpoint.folder / "config.json"
-        sha256 = weights.digest([*files, *([config_json] if config_json.is_file() else [])])
+        if hashed:
+            sha256 = weights.digest([*files, *([config_json] if config_json.is_file() else [])])
         if _is_gguf(checkpoint.file):
             shapes = _gguf_shapes(checkpoint)
+        if hashed and _is_gguf(checkpoint.file):
             sha256 = hashlib.sha256(f"{sha256} read as {gguf_config.VERSION}".encode()).hexdigest()
-        if model.trust_remote_code:
+        if hashed and model.trust_remote_code:
             code = code_files(checkpoint.folder, files)
             sha256 = hashlib.sha256(f"{sha256} {json.dumps(code)}".encode()).hexdigest()
         if adapter is not None:
@@ -122,6 +119,7 @@ def resolve(
             own = adapters.shapes_of(adapter)
             adapters.check_fits(adapter, own, shapes, base=_place(checkpoint))
             shapes |= adapters.saved_whole(own)
+        if hashed and adapter is not None:
             base_sha256, adapter_sha256 = sha256, adapter.digest()
             sha256 = hashlib.sha256(f"{base_sha256} with {adapter_sha256}".encode()).hexdigest()
         tied = bool(getattr(config, "tie_word_embeddings", False))
@@ -176,6 +174,49 @@ def resolve(
     )  # fmt: skip
 
 
+def _found(model: Model, *, download: bool, adapted: bool) -> tuple[Checkpoint, Adapter | None]:
+    """Find a model; refuse adapters that the engine or the head cannot do with."""
+    checkpoint, adapter = _located(model, download)
+    if adapter is not None and not adapted:
+        raise ValueBiasError(
+            f"The model {model.name!r} is an adapter ({adapters.CONFIG}), which only the backend "
+            "'torch' applies, and only to score. Score it with that; or merge it (peft: "
+            "merge_and_unload), save the result and give that."
+        )
+    if adapter is not None and checkpoint.file is not None:
+        adapters.refuse_file(adapter, checkpoint.file, base=_place(checkpoint))
+    if adapter is not None and model.head != "logits":
+        raise ValueBiasError(
+            f"The model {model.name!r} is an adapter, and has a head= of its own. Adapters are "
+            "scored with the head that lies in them or in their base; for another one, merge it "
+            "(peft: merge_and_unload), save the result and give that."
+        )
+    return checkpoint, adapter
+
+
+def sketch(model: Model, *, kind: Kind, adapted: bool) -> Source:
+    """Say what can be told of a model without transformers, and without a network.
+
+    What only its configuration's class would tell is left open: labels, and whether an encoder's
+    own code makes its rewards.
+    """
+    checkpoint, adapter = _found(model, download=False, adapted=adapted)
+    wanted = read_raw(checkpoint.folder, model.name).get("auto_map")
+    own = kind == "reward" and model.trust_remote_code and model.head == "logits"
+    return Source(
+        name=model.name,
+        folder=checkpoint.folder,
+        file=checkpoint.file,
+        kind=kind,
+        head=model.head,
+        own_code=own and isinstance(wanted, dict) and _AUTO["reward"] in wanted,
+        dtype=model.dtype,
+        trust_remote_code=model.trust_remote_code,
+        pair=kind == "reward" and model.template == PAIR,
+        adapter=None if adapter is None else adapter.folder,
+    )
+
+
 def _located(model: Model, download: bool) -> tuple[Checkpoint, Adapter | None]:
     """Find a model; of an adapter, its base and itself."""
     name, code = model.name, model.trust_remote_code
@@ -216,6 +257,8 @@ def _located(model: Model, download: bool) -> tuple[Checkpoint, Adapter | None]:
         if not adapters.is_adapter(checkpoint):
             return checkpoint, adapter
         reason = f"{location!r} is an adapter itself."
+    except NotHere:
+        raise
     except ValueBiasError as error:
         raise ValueBiasError(f"{error} So {how}") from error
     raise ValueBiasError(f"{reason} So {how}")

@@ -142,8 +142,8 @@ class Model:
         and tokenizer are the policy's where it leaves them at their defaults.
     beta : float, default 1
         What the log-ratio of the two is multiplied by: DPO's β, a number above 0.
-    source, tuning : str, optional
-        For models trained in an experiment: what data they were trained on, and how.
+    source, tuning, objective : str, optional
+        For models trained in an experiment: what data they were trained on, how, and for what.
     n_pairs, seed, step : int, optional
         Likewise: the number of preference pairs, the seed and the training step.
 
@@ -187,6 +187,7 @@ class Model:
     seed: int | None = None
     step: int | None = None
     tuning: str | None = None
+    objective: str | None = None
 
     def __post_init__(self) -> None:
         """Fill the name in and check every field."""
@@ -241,10 +242,10 @@ class Model:
         -------
         dict
             family, base, stage and n_params, and for trained models source, n_pairs, seed, step and
-            tuning; those that are not known are left out.
+            tuning and objective; those that are not known are left out.
         """
         names = ("family", "base", "stage", "n_params", "source", "n_pairs", "seed", "step",
-                 "tuning")  # fmt: skip
+                 "tuning", "objective")  # fmt: skip
         known = {name: getattr(self, name) for name in names}
         return {name: value for name, value in known.items() if value is not None}
 
@@ -292,7 +293,8 @@ class Model:
     def _check_types(self) -> None:
         expected: dict[str, tuple[tuple[type, ...], str]] = {
             **dict.fromkeys(
-                (*_TEXTS, "tokenizer", "source", "tuning", "step_mark"), ((str,), "expected text")
+                (*_TEXTS, "tokenizer", "source", "tuning", "objective", "step_mark"),
+                ((str,), "expected text"),
             ),
             **dict.fromkeys(("n_pairs", "seed", "step"), ((int,), "expected a whole number")),
             "n_params": ((int, float), "expected a number such as 8.0e9"),

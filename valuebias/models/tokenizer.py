@@ -161,10 +161,9 @@ class Tokenizer:
         the answer it ends, in characters; −1 where that is not to be known.
         """
         sequences = self.rewards(prompt, answers)
-        before, _ = self._around(prompt)
-        first = np.array([_shared(before, ids) for ids in sequences], dtype=np.int64)
-        # A template may end where it cannot be told what is the answer's: then the last token is.
-        first = np.minimum(first, [len(ids) - 1 for ids in sequences])
+        # A conversation may be cut before its answer begins: then it is read at its end.
+        most = [len(ids) - 1 for ids in sequences]
+        first = np.minimum(self.answer_starts(prompt, sequences), most).astype(np.int64)
         texts = self._template.conversations(prompt, answers)
         ends = [
             self._ends(text, answer, ids)[start:]
@@ -190,6 +189,14 @@ class Tokenizer:
         unknown[added : added + n] = inside[:n]
         unknown[:added] = 0
         return unknown
+
+    def answer_starts(self, prompt: Said, conversations: Sequence[Integers]) -> list[int]:
+        """Count the tokens that stand before the answer in whole conversations of a prompt.
+
+        A token that the answer shares with what stands before it is the answer's.
+        """
+        ((_, before, _, _),) = self.answered([prompt], [])
+        return [_shared(before, ids) for ids in conversations]
 
     def rewards_by_id(self, prompt: str, token_ids: Iterable[int]) -> list[Integers]:
         """Put single tokens in the answer's position, without going through text.

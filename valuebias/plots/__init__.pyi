@@ -1,4 +1,6 @@
 from .agreement import plot_agreement as plot_agreement
+from .choices import plot_choices as plot_choices
+from .choices import plot_learning as plot_learning
 from .chosen_words import plot_chosen_words as plot_chosen_words
 from .families import plot_families as plot_families
 from .forest import plot_forest as plot_forest
@@ -10,6 +12,7 @@ from .logprobs import plot_logprobs as plot_logprobs
 from .multiverse import plot_multiverse as plot_multiverse
 from .ppc import plot_ppc as plot_ppc
 from .ranks import plot_ranks as plot_ranks
+from .reliability import plot_reliability as plot_reliability
 from .save import save_figure as save_figure
 from .sensitivity import plot_sensitivity as plot_sensitivity
 from .specs import plot_specs as plot_specs

@@ -14,7 +14,6 @@ from valuebias.plots.asking import asked
 from valuebias.plots.canvas import Place, drawn, half_eye, lean_axes, whole
 from valuebias.plots.labels import drawable
 from valuebias.plots.theme import colours, faint, grey, ink
-from valuebias.posterior.wording import under
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +95,7 @@ def plot_families(
             if i == 0:
                 left.set_title(f"Lean of each {drawable(factor)}", pad=16)
                 right.set_title("Difference", pad=16)
-        panels[-1, 0].set_xlabel(f"lean, {under(framing)} ({unit})")
+        panels[-1, 0].set_xlabel(f"lean, {fit.under(framing)} ({unit})")
         panels[-1, 1].set_xlabel(f"difference ({unit})\nband: ±0.05 of the outcome's SD")
     return whole(figure)
 

@@ -13,7 +13,6 @@ from valuebias.plots.asking import asked
 from valuebias.plots.canvas import INTERVAL, Place, drawn, interval, lean_axes, legend, mark, whole
 from valuebias.plots.labels import drawable
 from valuebias.plots.theme import colours, grey, points
-from valuebias.posterior.wording import under
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,11 +98,11 @@ def plot_forest(
         for axes, category in zip(panels, categories, strict=True):
             _panel(axes, rows, leans[leans["category"] == category])
             unit = describe(fit.settings["outcome"]).unit
-            long = f"lean, {category}, {under(framing)} ({unit})"
+            long = f"lean, {category}, {fit.under(framing)} ({unit})"
             if len(categories) == 1:
                 axes.set_xlabel(drawable(long, 90))
             else:
-                axes.set_xlabel(f"lean ({unit})\n{under(framing)}", size=points(8))
+                axes.set_xlabel(f"lean ({unit})\n{fit.under(framing)}", size=points(8))
         panels[0].set_yticks([r.y for r in rows], [drawable(r.label) for r in rows])
         _dress_labels(panels[0], rows)
         _legend(figure, rows, place)

@@ -172,11 +172,13 @@ def _parameters(fit: Posterior, prob: float) -> Iterator[Quantity]:
 
 
 def _words(fit: Posterior, prob: float) -> Iterator[Quantity]:
-    if not fit.compared_rows():
+    rows = fit.compared_rows()
+    if not rows or (fit.of_items and not fit.replicated):
         return
-    table = fit.words(prob=prob)
-    first, second = table.attrs["pair"]
-    variable = fit.compared_rows()[0].variable
+    table = fit.words(prob=prob) if not fit.of_items else fit.items(prob=prob)
+    table = table.rename(columns={"item": "word"})
+    first, second = rows[0].first, rows[0].second
+    variable = rows[0].variable
     for row in table.to_dict("records"):
         values = {name: float(row[name]) for name in ("mean", "sd", "lower", "upper")}
         values |= {"p_direction": row["p_direction"], "wrong_signs": row["expected_false_signs"]}
@@ -196,9 +198,11 @@ def _count(noun: str, n: float, label: str, *owners: str, asks: str = "") -> Qua
 
 def _counts(fit: Posterior) -> Iterator[Quantity]:
     data, spec = fit.data, fit.settings
-    for noun, dim in (("model", "model"), ("prompt", "prompt"), ("word", "response"),
-                      ("category", "category")):  # fmt: skip
-        yield _count(noun, data.sizes[dim], f"number of {noun}s")
+    nouns = {"model": "model", "prompt": "prompt", "word": "response", "category": "category"}
+    if fit.of_items:
+        nouns = {"model": "model", "word": "prompt", "category": "category"}
+    for noun, dim in nouns.items():
+        yield _count(noun, data.sizes[dim], fit.said(f"number of {noun}s"))
     models = model_table(data)
     for name, n in Counter(models["family"].astype(str)).items():
         yield _count("model", n, f"number of models of {name}", name)
@@ -209,18 +213,29 @@ def _counts(fit: Posterior) -> Iterator[Quantity]:
         pairs = {*zip(models["family"].astype(str), group.labels.tolist(), strict=True)}
         for family, n in Counter(family for family, _ in pairs).items():
             yield _count(name, n, f"number of {name}s of {family}", family)
+    yield from _counts_of_items(fit) if fit.of_items else _counts_of_words(fit)
+    for noun, n in (("chain", spec["chains"]), ("draw", spec["draws"]), ("tuning", spec["tune"]),
+                    ("draw", spec["draws"] * spec["chains"]), ("score", data["score"].size),
+                    ("score", data["score"].size - spec["n_missing"])):  # fmt: skip
+        yield _count(noun, n, f"number of {noun}s")
+    yield _count("missing", spec["n_missing"], "missing scores")
+
+
+def _counts_of_words(fit: Posterior) -> Iterator[Quantity]:
+    data, left_out = fit.data, fit.settings["dropped_words"]
     of_category = (data["membership"] != 0).sum("response").to_numpy().tolist()
     for name, n in zip(data["category"].to_numpy().astype(str), of_category, strict=True):
         yield _count("word", n, f"number of words of {name}", str(name))
     for name, n in Counter(data["framing"].to_numpy().astype(str).tolist()).items():
         yield _count("prompt", n, f"number of {name} prompts", asks=rf"\b{re.escape(name)}")
-    for noun, n in (("chain", spec["chains"]), ("draw", spec["draws"]), ("tuning", spec["tune"]),
-                    ("draw", spec["draws"] * spec["chains"]), ("score", data["score"].size),
-                    ("score", data["score"].size - spec["n_missing"])):  # fmt: skip
-        yield _count(noun, n, f"number of {noun}s")
-    yield _count("word", data.sizes["response"] + spec["dropped_words"], "words scored")
-    yield _count("missing", spec["n_missing"], "missing scores")
-    yield _count("missing", spec["dropped_words"], "words outside the lexicon")
+    yield _count("word", data.sizes["response"] + left_out, "words scored")
+    yield _count("missing", left_out, "words outside the lexicon")
+
+
+def _counts_of_items(fit: Posterior) -> Iterator[Quantity]:
+    left_out = fit.settings.get("dropped_items", 0)
+    yield _count("word", fit.data.sizes["prompt"] + left_out, "items scored")
+    yield _count("missing", left_out, "items that lack scores")
 
 
 def _settings(fit: Posterior) -> Iterator[Quantity]:

@@ -56,6 +56,7 @@ def compare(fit: Posterior) -> Comparison:
     Source: the mixed model of Christian et al. 2026, Figure 1, fitted to median ranks by model,
     category and prompt.
     """
+    fit.require_words("The paper's analysis is of ranks of words")
     if not (fit.contrast_draws["kind"] == _KIND).any():
         return _nothing(
             f"The formula {fit.settings['formula']!r} does not compare families, as the paper does."

@@ -9,9 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from valuebias.analysis.auditing.confounding import word_numbers
 from valuebias.analysis.design.noise import Factors
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.design.strata import make_tables
@@ -33,6 +35,8 @@ from valuebias.analysis.estimands.weights import (
 )
 from valuebias.analysis.hierarchical import MODEL_FIELDS, Model, Problem, make_problem
 from valuebias.errors import ValueBiasError
+from valuebias.posterior.item_wording import in_items, item_component
+from valuebias.posterior.wording import under
 
 if TYPE_CHECKING:
     from valuebias.analysis.design.units import Unit
@@ -134,6 +138,24 @@ class Draws:
         return draws
 
     @property
+    def replicated(self) -> bool:
+        """Whether there are more models than columns, so that they tell how models differ."""
+        n_models, n_columns = self.problem.crossing.design.matrix.shape
+        return bool(n_models > n_columns)
+
+    @property
+    def of_items(self) -> bool:
+        """Whether the sampled units are items of a contrast set, not words."""
+        return bool(self.problem.crossing.items)
+
+    @property
+    def word_numbers(self) -> pd.DataFrame:
+        """Numbers that describe the words, which may explain what categories do; of items none."""
+        if self.of_items:
+            return pd.DataFrame(index=pd.RangeIndex(self.problem.crossing.shape[2]))
+        return word_numbers(self.data)
+
+    @property
     def categories(self) -> dict[CategoryPair, Array]:
         """Weights on the categories by the two that are compared."""
         return category_contrasts(self.problem.crossing.categories, self.contrast)
@@ -223,6 +245,15 @@ class Draws:
     def parameters(self) -> xr.DataArray:
         """Draws of SDs, correlations, residuals, means and slopes: (chain, draw, parameter)."""
         posterior = self.tree["posterior"].to_dataset()
+        if self.of_items:
+            if "spread" in posterior:
+                posterior = posterior.sel(level=self.problem.components.spread_levels)
+            named = ("component", "correlated", "level")
+            known = {dim: posterior[dim].to_numpy().astype(str).tolist() for dim in named
+                     if dim in posterior.dims}  # fmt: skip
+            posterior = posterior.assign_coords(
+                {dim: [item_component(name) for name in names] for dim, names in known.items()}
+            )
         parts = [
             _flatten(posterior["sd"], "sd"),
             _flatten(posterior["correlation"], "correlation"),
@@ -306,6 +337,38 @@ class Draws:
             f"{what} takes {taken}; this fit has {given}. Fit the same scores without these to "
             "have it."
         )
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names that texts quote from the data, and that are no words of ours."""
+        crossing = self.problem.crossing
+        names = [*map(str, crossing.models), *crossing.categories, *crossing.items]
+        columns = crossing.design.models
+        texts = [columns[name] for name in columns if columns[name].dtype.kind in "OUT"]
+        names += [str(value) for column in texts for value in column.unique()]
+        return names + [str(name) for name in columns]
+
+    def said(self, text: str) -> str:
+        """Say a text as it is said of this fit's units, words or items."""
+        return in_items(text, self.names) if self.of_items else text
+
+    @property
+    def component_names(self) -> list[str]:
+        """Names of the components, as texts have them."""
+        names = self.problem.components.names
+        return [item_component(name) for name in names] if self.of_items else names
+
+    def under(self, framing: str) -> str:
+        """Name the prompts of a framing; of items there are none, but a mean."""
+        return "mean over items" if self.of_items else under(framing)
+
+    def require_words(self, what: str, instead: str = "") -> None:
+        """Refuse what is about words, where the units are items of a contrast set."""
+        if self.of_items:
+            raise ValueBiasError(
+                f"{what}; this fit is of items of a contrast set, whose variants are compared "
+                f"within each item. {instead}".rstrip()
+            )
 
     def require_gaussian(self, what: str) -> None:
         """Refuse what holds for normal residuals of one SD only."""

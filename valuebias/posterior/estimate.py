@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -13,8 +14,8 @@ from valuebias._core.progress import progress_bar
 from valuebias._core.provenance import record
 from valuebias.analysis.ablation.notes import plain_fit_notes
 from valuebias.analysis.auditing.alike_prompts import check_prompts, solvable
-from valuebias.analysis.auditing.confounding import word_numbers
 from valuebias.analysis.auditing.data_notes import data_notes, spelling_notes
+from valuebias.analysis.auditing.item_notes import item_notes
 from valuebias.analysis.auditing.misfit import estimate_sd, make_structure, structure_notes
 from valuebias.analysis.auditing.reading import reading_notes
 from valuebias.analysis.auditing.ties import tie_notes
@@ -36,7 +37,7 @@ from valuebias.posterior.questions import largest_difference
 from valuebias.schema import model_table, validate
 from valuebias.schema.uncovered import uncovered
 
-__all__ = ["estimate", "refit"]
+__all__ = ["Fitted", "estimate", "refit"]
 
 # Tuning steps: the package's own sampler and completion start from the mode's curvature and have
 # less to learn.
@@ -53,12 +54,14 @@ def estimate(
     numbers: Mapping[str, Any],
     *,
     focus: Mapping[str, Any] | None = None,
+    left_out: Sequence[str] = (),
     progress: bool,
 ) -> Posterior:
     """Prepare the data, sample, and note what the data cannot show; arguments are checked before.
 
     ``options`` are the fields of :class:`valuebias.analysis.hierarchical.Model`, ``numbers`` those
-    of the sampler, of which ``tune`` may be None; ``focus`` is that of another fit's settings.
+    of the sampler, of which ``tune`` may be None; ``focus`` is that of another fit's settings;
+    ``left_out`` are items of a contrast set that lack scores.
     """
     options, numbers = dict(options), dict(numbers)
     data = in_lexicon(validate(dataset).compute())
@@ -69,7 +72,8 @@ def estimate(
     options["heavy_tails"] = list(tails) or None
     problem = make_problem(data, Model(**options), as_prior(prior))
     crossing, plain = problem.crossing, problem.noise.plain
-    check_prompts(data, crossing)
+    if not crossing.items:
+        check_prompts(data, crossing)
     if not plain and numbers["sampler"] == "pymc":
         raise ValueBiasError(
             "sampler='pymc' samples normal effects, and normal residuals of one SD; with "
@@ -80,7 +84,11 @@ def estimate(
         warnings.warn(said, ValueBiasWarning, stacklevel=3)
     notes = data_notes(crossing) + reading_notes(model_table(data))
     notes += spelling_notes(model_table(data), options["base"])
-    notes += plain_fit_notes(crossing.design) + tie_notes(data, str(options["outcome"]))
+    notes += plain_fit_notes(crossing.design)
+    if crossing.items:
+        notes += item_notes(crossing, list(left_out))
+    else:
+        notes += tie_notes(data, str(options["outcome"]))
     if numbers["tune"] is None:
         whole = crossing.complete and plain
         numbers["tune"] = _TUNE[numbers["sampler"]] if whole else _TUNE_INCOMPLETE
@@ -93,6 +101,7 @@ def estimate(
         **numbers,
         "path": "augmented" if not plain else "complete" if crossing.complete else "incomplete",
         "n_missing": crossing.n_missing,
+        "dropped_items": len(left_out),
         "dropped_words": dataset.sizes["response"] - data.sizes["response"],
         "focus": {},
         "notes": [],
@@ -101,15 +110,33 @@ def estimate(
     with solvable():
         settings["focus"] = focus or largest_difference(posterior)
         notes += _misfits(posterior)
+    notes = [replace(n, text=posterior.said(n.text), headline=posterior.said(n.headline))
+             for n in notes]  # fmt: skip
     settings["notes"] = as_records(notes)
     for note in notes:
         warnings.warn(note.text, ValueBiasWarning, stacklevel=3)
     return posterior
 
 
-def refit(fit: Posterior, *, prior: Prior, outcome: str) -> Posterior:
+class Fitted(Protocol):
+    """What is needed of a fit to fit the same data again."""
+
+    @property
+    def data(self) -> xr.Dataset:
+        """The scores."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """How they were fitted."""
+
+    @property
+    def contrast(self) -> Contrast | None:
+        """The categories to compare."""
+
+
+def refit(fit: Fitted, *, prior: Prior, outcome: str) -> Posterior:
     """Fit the same data with another prior or outcome, all else (seed included) the same."""
-    options = {name: fit.settings[name] for name in MODEL_FIELDS} | {"outcome": outcome}
+    options = {name: fit.settings.get(name) for name in MODEL_FIELDS} | {"outcome": outcome}
     numbers = {name: fit.settings[name] for name in _SAMPLER}
     with warnings.catch_warnings():
         # The first fit has already warned.
@@ -123,6 +150,6 @@ def refit(fit: Posterior, *, prior: Prior, outcome: str) -> Posterior:
 def _misfits(fit: Posterior) -> list[Note]:
     """Look for structure in the data that the model lacks."""
     crossing = fit.problem.crossing
-    structure = make_structure(crossing, fit.contrast, word_numbers(fit.data), fit.focus)
+    structure = make_structure(crossing, fit.contrast, fit.word_numbers, fit.focus)
     sd = estimate_sd(structure, fit.effects.coefficient)
     return structure_notes(structure, sd, np.random.default_rng([int(fit.settings["seed"]), 8]))

@@ -19,7 +19,7 @@ from valuebias.analysis.headline import Headline
 from valuebias.analysis.notes import Note
 from valuebias.analysis.outcome import describe
 from valuebias.posterior.prereg import judge
-from valuebias.posterior.wording import effective_draws, percent, under
+from valuebias.posterior.wording import effective_draws, percent
 from valuebias.schema.contract import NEUTRAL
 
 if TYPE_CHECKING:
@@ -181,7 +181,8 @@ def _answer(
     pairs: Pairs | None,
 ) -> str:
     units = describe(fit.settings["outcome"]).unit
-    over = f"{row['over']} over {row['against'] or 'the other categories'}"
+    rest = "the other variants" if fit.of_items else "the other categories"
+    over = f"{row['over']} over {row['against'] or rest}"
     estimate = f"{signed(row['mean'])} {units} ({_interval(row)})"
     # The side with most draws, which may not be that of the mean.
     direction = "positive" if row["median"] > 0 else "negative"
@@ -199,19 +200,20 @@ def _answer(
             f"with a probability of {POWER:.0%}."
         )
     if not group:
+        asked = f"{row['category']}, {fit.under(row['framing'])}"
         return (
-            f"The {row['estimand']} of {row['name']} ({row['category']}, {under(row['framing'])}) "
-            f"is estimated at {estimate}. {chance}"
+            f"The {row['estimand']} of {row['name']} ({asked}) is estimated at {estimate}. {chance}"
         )
     noun = f"odels of the {a} {group}" if group == "family" else f"odels with {group} {a}"
     more = "more" if row["mean"] > 0 else "less"
+    value = "prefer" if fit.of_items else "value"
     # The wording follows the verdict: at a probability of one half there is no direction.
     claim = {
-        LITTLE_DOUBT: f"M{noun} value {over} {more} than those of {b}",
-        SUGGESTED: f"M{noun} seem to value {over} {more} than those of {b}",
-        OPEN: f"Whether m{noun} value {over} more or less than those of {b} is open",
+        LITTLE_DOUBT: f"M{noun} {value} {over} {more} than those of {b}",
+        SUGGESTED: f"M{noun} seem to {value} {over} {more} than those of {b}",
+        OPEN: f"Whether m{noun} {value} {over} more or less than those of {b} is open",
     }[verdict_of(sure)]
-    lean, where = _LEAN[row["framing"]], f" with {row['at']}" if row["at"] else ""
+    lean, where = _lean(fit, row), f" with {row['at']}" if row["at"] else ""
     after = f"{_caveat(fit, group, a, b)}{_beyond(fit, row, crossed)}"
     cells = "" if crossed is None else _cells(fit, row, crossed, units)
     if cells and fit.focus.by:
@@ -227,6 +229,11 @@ def _answer(
         f"{claim}{where}: the difference in {lean} is estimated at {estimate}. {chance}"
         f"{others}{after}"
     )
+
+
+def _lean(fit: Posterior, row: pd.Series) -> str:
+    """Name what is estimated: of items the mean difference of their variants."""
+    return _LEAN[row["framing"]] if not fit.of_items else "lean, mean over items,"
 
 
 def _beyond(fit: Posterior, row: pd.Series, crossed: pd.DataFrame | None) -> str:
@@ -312,7 +319,7 @@ def _cells(fit: Posterior, row: pd.Series, crossed: pd.DataFrame, units: str) ->
     lead = f"depends, in this formula, on {on}" if not fit.focus.by else f"is given for each {on}"
     return (
         f"How models of {row['first']} and {row['second']} differ {lead}: the difference in "
-        f"{_LEAN[row['framing']]} is estimated at {'; '.join(said)}.{turns}"
+        f"{_lean(fit, row)} is estimated at {'; '.join(said)}.{turns}"
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from valuebias.analysis.design.items import ItemLayout
 from valuebias.analysis.estimands.loo import log_densities
 from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasWarning
@@ -38,7 +39,9 @@ def make_idata(fit: Draws, contrasts: xr.DataArray) -> Any:
     groups: dict[str, Any] = {
         "posterior": posterior.assign(contrast=bare.assign_coords(by_draw)),
         "sample_stats": fit.tree["sample_stats"].to_dataset(),
-        "observed_data": _of_scores(fit, fit.problem.crossing.y),
+        "observed_data": _of_items(fit)
+        if fit.of_items
+        else _of_scores(fit, fit.problem.crossing.y),
     }
     likelihood = _log_likelihood(fit)
     if likelihood is not None:
@@ -57,7 +60,8 @@ def _gather(groups: dict[str, Any]) -> Any:
 
 def _log_likelihood(fit: Draws) -> xr.Dataset | None:
     crossing = fit.problem.crossing
-    if not fit.problem.noise.plain:
+    # What items are laid out as are no scores of anything.
+    if not fit.problem.noise.plain or crossing.items:
         return None
     n_scores = int(crossing.observed.sum())
     chains = int(fit.settings["chains"])
@@ -91,6 +95,15 @@ def _seen(fit: Draws, cube: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Select observed scores, as a list if some are missing: ArviZ has no missing scores."""
     crossing = fit.problem.crossing
     return cube if crossing.complete else cube[crossing.observed]
+
+
+def _of_items(fit: Draws) -> xr.Dataset:
+    """Give the scores about the mean of their item."""
+    crossing = fit.problem.crossing
+    layout = ItemLayout(len(crossing.items), len(crossing.categories))
+    names = {"model": list(map(str, crossing.models)), "item": list(crossing.items),
+             "variant": list(crossing.categories)}  # fmt: skip
+    return xr.Dataset({"score": (tuple(names), layout.to_items(crossing.y[:, 0]))}, coords=names)
 
 
 def _of_scores(

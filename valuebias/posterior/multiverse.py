@@ -21,7 +21,7 @@ from valuebias._core.progress import progress_bar
 from valuebias._core.text import visible_lines
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.estimands.weights import Contrast, category_contrasts, store_contrast
-from valuebias.errors import ValueBiasError, ValueBiasWarning, shown
+from valuebias.errors import ValueBiasError, ValueBiasWarning, few, shown
 from valuebias.posterior.headline import LEAST_DOUBT
 from valuebias.posterior.multiverse_choices import (
     by_name,
@@ -258,9 +258,9 @@ def multiverse(
             f"workers must be a whole number of 1 or more, found {shown(workers)}."
         )
     if client is not None:
-        from valuebias.scoring.cluster_client import check_client
+        from valuebias.posterior.cluster import check
 
-        check_client(client, None)
+        check(client)
     if part is not None:
         _check_part(part, folder)
     if contrast is not None:
@@ -318,9 +318,10 @@ def multiverse(
     if client is None:
         results = _by_threads(workers or os.cpu_count() or 1, task, specs, wanted)
     else:
-        from valuebias.posterior.multiverse_cluster import estimated
+        from valuebias.posterior.cluster import estimated
 
-        results = estimated(client, task, specs, wanted)
+        said = {i: f"the specification {few(list(specs[i].values()))}" for i in wanted}
+        results = estimated(client, task, {i: specs[i] for i in wanted}, said)
     _run(task, specs, results, len(wanted), done, folder, progress)
     table = pd.DataFrame([done[i] | {"first": i == 0} for i in sorted(done)])
     # With the same seed the same model of the same scores has the very same draws.

@@ -55,6 +55,7 @@ class OneModel:
 
 def describe_model(fit: Posterior, name: str, *, prob: float) -> OneModel:
     """Compare one model's lean with predictions, and its words with the other models'."""
+    fit.require_words("The card of a model compares its words with other models'")
     fit.require_gaussian("The card of a model")
     crossing = fit.problem.crossing
     names = [str(model) for model in crossing.models]

@@ -392,6 +392,7 @@ def _check_like(like: object) -> None:
         return
     if not isinstance(like, Posterior):
         raise ValueBiasError(f"like must be a fit, found {shown(like)}; see valuebias.fit.")
+    like.require_words("design(like=…) plans studies of words")
     like.require_gaussian("design(like=…)")
     if not told_apart(like):
         raise ValueBiasError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
@@ -34,12 +35,14 @@ from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError, did_you_mean
 from valuebias.posterior.estimates import check_prob, check_rope
 from valuebias.posterior.headline import make_headline
+from valuebias.posterior.item_wording import in_items, item_component
 from valuebias.posterior.questions import Questions
 from valuebias.posterior.wording import shown
 from valuebias.schema import member_table, model_table
 
 if TYPE_CHECKING:
     import pymc as pm
+    from distributed import Client
 
     from valuebias.analysis.estimands.loo import LOO, UnitLOO
     from valuebias.posterior.placebo import Placebo
@@ -73,9 +76,13 @@ class Posterior(Questions):
 
     def __repr__(self) -> str:
         m, p, w = (self.data.sizes[d] for d in ("model", "prompt", "response"))
+        units = f"{p} prompts × {w} words"
+        if self.of_items:
+            by = "" if self.settings["by"] == "variant" else f" by {self.settings['by']}"
+            units = f"{p} items × {w} groups of variants{by}" if by else f"{p} items × {w} variants"
         return visible_lines(
             f"<valuebias.{type(self).__name__} {self.settings['formula']!r}: "
-            f"{m} models × {p} prompts × {w} words, {self.settings['outcome']} outcome, "
+            f"{m} models × {units}, {self.settings['outcome']} outcome, "
             f"{self.settings['path']} path>\n{self.headline()}"
         )
 
@@ -289,6 +296,7 @@ class Posterior(Questions):
         share, happens to be overestimated. In simulations of scores like the paper's on five
         bases one in six words with a ``p_direction`` of .975 had the wrong sign; hence .995.
         """
+        self.require_words("words() says which words drive a difference", "See items().")
         check_prob(prob)
         view = self
         if any(one is not None for one in (pair, framing, by, at)):
@@ -297,6 +305,42 @@ class Posterior(Questions):
         if asked not in self._words:
             self._words[asked] = view._compare_words(prob)
         return self._words[asked].copy()
+
+    def items(
+        self,
+        *,
+        pair: tuple[str, str] | None = None,
+        contrast: Contrast | None = None,
+        prob: float = 0.9,
+    ) -> pd.DataFrame:
+        """Which items of a contrast set drive the difference between the families.
+
+        Parameters
+        ----------
+        pair : pair of str, optional
+            The two families, or other levels, to compare; those of the headline if not given.
+        contrast : pair of str or mapping, optional
+            The two groups of variants to compare, likewise.
+        prob : float, default 0.9
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        DataFrame
+            One row per item, furthest from zero first: ``item``, ``name`` (which families; "all
+            models" where the formula compares none), ``category`` (which variants), ``mean``,
+            ``sd``, ``lower``, ``upper``, ``p_direction``, ``certain`` and ``expected_false_signs``,
+            as in :meth:`words`.
+
+        Raises
+        ------
+        ValueBiasError
+            If the fit is of words, or the formula has as many columns as there are models.
+        """
+        from valuebias.posterior.item_table import item_table
+
+        check_prob(prob)
+        return item_table(self._asked(pair, None, contrast), prob, CERTAIN)
 
     @cached_property
     def _words(self) -> dict[str, pd.DataFrame]:
@@ -365,6 +409,7 @@ class Posterior(Questions):
         ValueBiasError
             If the data have no prompts of that framing.
         """
+        self.require_words("word_draws() gives the outcome of each word", "See items().")
         crossing = self.problem.crossing
         known = framing_contrasts(crossing.framings)
         if framing not in known:
@@ -436,7 +481,13 @@ class Posterior(Questions):
             Index ``parameter``; columns ``prior`` (in units of the outcome) and ``meaning``.
         """
         problem = self.problem
-        return prior_table(self.prior, problem.crossing, problem.components, problem.noise)
+        table = prior_table(self.prior, problem.crossing, problem.components, problem.noise)
+        if not self.of_items:
+            return table
+        table.index = table.index.map(
+            lambda name: re.sub(r"\[(.+)\]", lambda of: f"[{item_component(of[1])}]", name)
+        )
+        return table.assign(meaning=table["meaning"].map(in_items))
 
     def prior_sensitivity(
         self,
@@ -446,6 +497,7 @@ class Posterior(Questions):
         pair: tuple[str, str] | None = None,
         framing: str | None = None,
         contrast: Contrast | None = None,
+        client: Client | None = None,
         progress: bool = True,
     ) -> pd.DataFrame:
         """Multiply each prior scale alone, and all together, and compare the headline.
@@ -462,6 +514,9 @@ class Posterior(Questions):
             The prompts to speak of, as in :meth:`focused`.
         contrast : pair of str or mapping, optional
             The two categories to compare, likewise.
+        client : distributed.Client, optional
+            A client of a Dask cluster, whose workers do the fits that are needed, with the same
+            results. Needs ``pip install "valuebias[cluster]"``.
         progress : bool, default True
             Show a progress bar on standard error.
 
@@ -475,7 +530,8 @@ class Posterior(Questions):
         Raises
         ------
         ValueBiasError
-            If a factor is not a positive number, or `prob` is not between 0 and 1.
+            If a factor is not a positive number, `prob` is not between 0 and 1, or `client` has no
+            workers, or such as may give other results.
 
         Notes
         -----
@@ -494,7 +550,12 @@ class Posterior(Questions):
         from valuebias.posterior.sensitivity import prior_sensitivity
 
         view = self._asked(pair, framing, contrast)
-        return prior_sensitivity(view, factors=factors, prob=prob, progress=progress)
+        table = prior_sensitivity(
+            view, factors=factors, prob=prob, client=client, progress=progress
+        )
+        if self.of_items:
+            table.index = table.index.map(lambda entry: (item_component(entry[0]), entry[1]))
+        return table
 
     def log_ratio_to(self, prior: Prior) -> NDArray[np.float64]:
         """Log-ratio of another prior to that of the fit, at its draws: (draw,).
@@ -531,17 +592,16 @@ class Posterior(Questions):
             of leans, spreads and single outcomes; and of the fit's assumptions, such as that models
             of a family are independent and families equally variable.
         """
-        from valuebias.analysis.auditing.confounding import word_numbers
         from valuebias.analysis.auditing.misfit import make_structure
         from valuebias.analysis.estimands.ppc import HeavyEffects, predictive_check
 
         _check_draws(draws)
         chosen, rng = self.spaced(draws), self.rng("ppc")
         structure = make_structure(
-            self.problem.crossing, self.contrast, word_numbers(self.data), self.focus
+            self.problem.crossing, self.contrast, self.word_numbers, self.focus
         )
         nothing = np.zeros_like(self.problem.coefficient_scales)
-        return predictive_check(
+        check = predictive_check(
             [self.smoother(i, nothing) for i in chosen],
             self.effects.coefficient[chosen],
             structure,
@@ -550,6 +610,11 @@ class Posterior(Questions):
             [HeavyEffects(self.spread[i], {k: nu[i] for k, nu in self.tail_nu.items()})
              for i in chosen],
         )  # fmt: skip
+        said = {name: [self.said(text) for text in check[name].to_numpy().tolist()]
+                for name in ("statistic", "description")}  # fmt: skip
+        return check.assign_coords(
+            statistic=said["statistic"], description=("statistic", said["description"])
+        )
 
     @overload
     def loo(
@@ -628,6 +693,10 @@ class Posterior(Questions):
         if draws is not None:
             _check_draws(draws)
         self.require_gaussian("loo()")
+        if by in ("score", "word"):
+            self.require_words(
+                f"loo(by={by!r}) leaves out single scores or words", "Ask for by='model' or 'base'."
+            )
         with solvable():
             if by != "score":
                 return leave_out(self, by, draws=draws or 1000, progress=progress)
@@ -689,6 +758,7 @@ class Posterior(Questions):
         >>> fit.placebo(match="length", n=199).p
         0.005
         """
+        self.require_words("placebo() splits the words at random into other categories")
         from valuebias.posterior.placebo import placebo
 
         return placebo(self._asked(pair, framing, contrast), match, bins, n, seed)

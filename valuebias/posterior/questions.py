@@ -38,6 +38,8 @@ from valuebias.analysis.estimands.estimand import (
     LEAN,
     PREDICTED,
     SLOPE,
+    THESE_ITEMS,
+    THESE_WORDS,
     CategoryPair,
     Estimand,
     stack_draws,
@@ -86,6 +88,11 @@ class Questions(Draws):
             self.focus,
             self.tail_nu,
         )
+        if self.of_items:
+            items = [
+                replace(item, variant=THESE_ITEMS) if item.variant == THESE_WORDS else item
+                for item in items
+            ]
         return stack_draws(items, int(self.settings["chains"]))
 
     def focused(
@@ -432,6 +439,7 @@ class Questions(Draws):
         of_model = tuple(name for name in names if not name.startswith("base_"))
         of_base = tuple(name for name in names if name.startswith("base_"))
         labels = [str(name) for name in table.index]
+        these = THESE_ITEMS if self.of_items else THESE_WORDS
         items: list[Estimand] = []
         for pair, weights in self._weights(contrast).items():
             on_axes = crossing.contrast_weights(weights)
@@ -456,7 +464,7 @@ class Questions(Draws):
                     draws = (coefficient @ sign) @ rows[k] + departure @ sign
                     items.append(
                         Estimand(PREDICTED, "model", label, "", framing, *pair, draws,
-                                 "these words" if these_words else "")
+                                 these if these_words else "")
                     )  # fmt: skip
         return self._estimates(items, "Each model is as its row says.")
 

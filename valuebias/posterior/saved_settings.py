@@ -54,6 +54,13 @@ def parse_settings(text: str, wanted: Mapping[str, tuple[type, ...]]) -> dict[st
         # Fits of earlier versions had normal residuals of one SD, and normal effects.
         usual = {"family": "gaussian", "residual": None, "heavy_tails": None}
         read_noise(*(settings.setdefault(name, value) for name, value in usual.items()))
+        # Nor were they of contrast sets.
+        by, left_out = settings.setdefault("by", None), settings.setdefault("dropped_items", 0)
+        if not (isinstance(by, str | None) and type(left_out) is int):
+            raise ValueBiasError(
+                f"The saved fit is damaged: its settings 'by' and 'dropped_items' are {shown(by)} "
+                f"and {shown(left_out)}. Copy it again, or fit again."
+            )
         settings["focus"] = _focus(settings.get("focus"))
         registered = settings.get("prereg")
         if registered is not None and not (

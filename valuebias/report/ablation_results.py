@@ -52,8 +52,12 @@ def glance_section(inputs: AblationReportInputs) -> Section:
     """Say what was trained, and how well."""
     models, fit = inputs.models, inputs.fit
     last = models[models["progress"] == 1]
-    key = ["family", "base", "source", "n_pairs"]
-    grouped = last.assign(**{name: last[name].astype(str) for name in key[:3]}).groupby(key)
+    names = ["family", "base", "source"]
+    if "objective" in models.columns and models["objective"].nunique() > 1:
+        names.append("objective")
+    grouped = last.assign(**{name: last[name].astype(str) for name in names}).groupby(
+        [*names, "n_pairs"]
+    )
     frame = grouped["seed"].nunique().rename("seeds").to_frame()
     measured = [name for name in ("accuracy", "loss") if _is_number(models, name)]
     for name in measured:
@@ -63,7 +67,7 @@ def glance_section(inputs: AblationReportInputs) -> Section:
     forms = {"accuracy": "{:.1%}".format, "loss": number(3)}
     labels = {"accuracy": "accuracy", "loss": "loss (nats)"}
     columns = (
-        *(Column(name, name) for name in key[:3]),
+        *(Column(name, name) for name in names),
         _PAIRS,
         Column("seeds", "seeds", number(0)),
         *(Column(name, labels[name], forms[name]) for name in measured),
@@ -77,8 +81,9 @@ def glance_section(inputs: AblationReportInputs) -> Section:
         "Pairs: " + ", ".join(f"{n:,.0f}" for n in sorted(set(models["n_pairs"].astype(float)))),
         f"Seeds: {models['seed'].nunique()}; checkpoints of a run: up to {steps}",
     ]
-    if "tuning" in models.columns:
-        items.append(_listed("Tuning", models["tuning"]))
+    for name, noun in (("tuning", "Tuning"), ("objective", "Objective")):
+        if name in models.columns:
+            items.append(_listed(noun, models[name]))
     if fit.fit is not None:
         sizes = fit.fit.data.sizes
         items.append(

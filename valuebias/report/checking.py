@@ -57,6 +57,8 @@ def _share(value: float) -> str:
 def specs_section(inputs: ReportInputs) -> Section:
     """Set the paper's specification beside this one."""
     title, comparison = "The paper's specification beside this one", inputs.comparison
+    if comparison is None:
+        return Section("specs", title, missing="The paper has no contrast sets.")
     if comparison.reason:
         return Section("specs", title, missing=comparison.reason)
     table = comparison.headline()
@@ -124,7 +126,7 @@ def _why(inputs: ReportInputs, table: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _paper_tables(inputs: ReportInputs) -> tuple[Table, ...]:
-    paper = inputs.comparison.classical
+    paper = None if inputs.comparison is None else inputs.comparison.classical
     if paper is None:
         return ()
     medians = Table(
@@ -251,16 +253,17 @@ def _misfit(inputs: ReportInputs, table: pd.DataFrame) -> str:
     named = ", ".join(f"“{name}”" for name in bad)
     text = f"The model does not reproduce {named}."
     fixed = {"largest", "skewness", "excess kurtosis"} & set(bad)
-    if fixed and inputs.fit.settings["outcome"] != "raw":
+    if fixed and inputs.fit.settings["outcome"] not in ("raw", "scaled"):
         text += (
             " That is in the nature of the outcome: within a model and prompt its spread and its "
             "shape are the same by construction, and a Gaussian model cannot know it. Means, "
             "on which the contrasts rest, are little affected."
         )
-    explanations = [text_of for name, text_of in _TAKEN.items() if name in bad]
+    taken = {inputs.fit.said(name): text_of for name, text_of in _TAKEN.items()}
+    explanations = [text_of for name, text_of in taken.items() if name in bad]
     if explanations:
         text += f" {' '.join(explanations)} Where that matters, the notes on the answer say so."
-    if set(bad) - fixed - set(_TAKEN):
+    if set(bad) - fixed - set(taken):
         text += (
             " Where a statistic of leans or of spreads is missed, the random effects do not "
             "describe the data well; read the contrasts that rest on them with care."
@@ -501,6 +504,8 @@ def loo_section(inputs: ReportInputs) -> Section:
 
 def audit_section(inputs: ReportInputs) -> Section:
     """List what the data audit found."""
+    if inputs.audit is None:
+        return Section("audit", "Data audit", missing="The audit is of scores of words.")
     return findings_section(inputs.audit)
 
 

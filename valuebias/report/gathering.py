@@ -18,6 +18,7 @@ from valuebias.report.inputs import (
     ReportInputs,
     collect,
 )
+from valuebias.report.item_texts import of_items
 from valuebias.report.methods import references
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ _SECTIONS = (
     record.provenance_section,
     record.reproduce_section,
 )
+# The paper's specification, single scores and the audit are about words.
+_ABOUT_WORDS = (checking.specs_section, checking.loo_section, checking.audit_section)
+_ITEM_SECTIONS = tuple(section for section in _SECTIONS if section not in _ABOUT_WORDS)
 _ABLATION_SECTIONS = (
     ablation_results.glance_section,
     ablation_results.limits_section,
@@ -69,12 +73,13 @@ def gather(fit: Posterior, *, figures: bool, advance: Advance | None = None) -> 
     """Compute and word the content of a report."""
     step = _stepper(advance, PARTS + len(_SECTIONS))
     inputs = collect(fit, figures=figures, advance=step)
-    sections = _written(_SECTIONS, inputs, step)
+    written = _ITEM_SECTIONS if fit.of_items else _SECTIONS
+    sections = _written(written, inputs, step)
     row, sizes = inputs.headline.row, fit.data.sizes
-    return Content(
+    content = Content(
         title=f"{sentence(row['estimand'])} in {row['category']}: {row['name']}",
         subtitle=(
-            f"{sizes['model']} models · {sizes['prompt']} prompts · {sizes['response']} words · "
+            f"{sizes['model']} models · {_units(fit)} · "
             f"formula {fit.settings['formula']} · outcome {fit.settings['outcome']}"
         ),
         alarms=tuple(map(sentence, inputs.diagnostics.messages)),
@@ -83,6 +88,15 @@ def gather(fit: Posterior, *, figures: bool, advance: Advance | None = None) -> 
         sections=sections,
         references=references(fit),
     )
+    return of_items(content, fit) if fit.of_items else content
+
+
+def _units(fit: Posterior) -> str:
+    """Count what was scored."""
+    sizes = fit.data.sizes
+    if fit.of_items:
+        return f"{sizes['prompt']} items · {sizes['response']} variants"
+    return f"{sizes['prompt']} prompts · {sizes['response']} words"
 
 
 def gather_ablation(

@@ -106,15 +106,16 @@ class ReportInputs(Inputs):
     # None where the formula compares no groups; `no_words` then says so.
     words: pd.DataFrame | None = field(repr=False)
     no_words: str
-    comparison: Comparison = field(repr=False)
+    # None where the units are items, of which the paper has none; likewise the audit.
+    comparison: Comparison | None = field(repr=False)
     check: xr.Dataset = field(repr=False)  # the posterior predictive check
     diagnostics: Diagnostics
     sensitivity: pd.DataFrame = field(repr=False)
     # None where it takes too long; `no_influence` then says so.
     influence: pd.DataFrame | None = field(repr=False)
     no_influence: str
-    loo: LOO | None  # None where scores have no exact density
-    audit: Audit = field(repr=False)
+    loo: LOO | None  # None where scores have no exact density, or are of items
+    audit: Audit | None = field(repr=False)
     # Bases of each family that would settle the direction, None where no number that was tried
     # would do; empty where that is not asked.
     bases_needed: tuple[int | None, ...]
@@ -167,7 +168,7 @@ def _compute(fit: Posterior, advance: Callable[[], None]) -> ReportInputs:
 
     words, no_words = None, ""
     try:
-        words = fit.words(prob=PROB)
+        words = fit.items(prob=PROB) if fit.of_items else fit.words(prob=PROB)
     except ValueBiasError as error:
         no_words = str(error)
     no_influence = why_no_influence(fit)
@@ -182,12 +183,12 @@ def _compute(fit: Posterior, advance: Callable[[], None]) -> ReportInputs:
         no_words=no_words,
         check=advanced(fit.ppc()),
         diagnostics=advanced(fit.diagnostics()),
-        loo=advanced(fit.loo() if fit.problem.noise.plain else None),
-        audit=advanced(audit(fit.data)),
+        loo=advanced(fit.loo() if fit.problem.noise.plain and not fit.of_items else None),
+        audit=advanced(None if fit.of_items else audit(fit.data)),
         sensitivity=sensitivity,
         influence=advanced(None if no_influence else fit.influence(prob=PROB, progress=False)),
         no_influence=no_influence,
-        comparison=advanced(compare(fit)),
+        comparison=advanced(None if fit.of_items else compare(fit)),
         bases_needed=_bases_needed(fit, headline.row),
         figures=False,
     )
@@ -199,6 +200,7 @@ def _bases_needed(fit: Posterior, row: pd.Series[Any]) -> tuple[int | None, ...]
     asked = row["form"] == DIFFERENCE and row["variable"] == "family" and not row["at"]
     asked &= not fit.focus.largest
     plain = told_apart(fit) and fit.problem.noise.plain and not prior_alone(fit, row)
+    plain &= not fit.of_items
     if not asked or others or not plain or row["p_direction"] >= LEAST_DOUBT:
         return ()
     return (bases_needed(fit, float(row["mean"])),)

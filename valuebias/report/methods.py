@@ -11,7 +11,9 @@ from valuebias.analysis.design.grouping import PAIR_COORDS, describe_group, know
 from valuebias.analysis.design.priors import Prior
 from valuebias.analysis.outcome import describe
 from valuebias.errors import few
+from valuebias.posterior.item_settings import ITEM_PRIOR
 from valuebias.report.content import Reference
+from valuebias.report.item_texts import item_data, item_model
 from valuebias.schema import model_table
 from valuebias.schema.verdicts import has_verdicts, mass_outside
 
@@ -106,13 +108,15 @@ def methods_text(fit: Posterior, *, prediction: bool = True) -> tuple[str, ...]:
     predicted = (
         " Predictive accuracy is leave-one-score-out (Vehtari et al. 2017), exact given the "
         "variances."
-        if prediction and fit.problem.noise.plain
+        if prediction and fit.problem.noise.plain and not fit.of_items
         else ""
     )
     return (_data(fit), _model(fit), _priors(fit), _sampling(fit) + predicted)
 
 
 def _data(fit: Posterior) -> str:
+    if fit.of_items:
+        return item_data(fit) + _judged(fit.data)
     sizes, spec = fit.data.sizes, fit.settings
     kind = describe(spec["outcome"])
     families = Counter(fit.data["family"].to_numpy().tolist())
@@ -162,6 +166,8 @@ def _judged(data: xr.Dataset) -> str:
 
 
 def _model(fit: Posterior) -> str:
+    if fit.of_items:
+        return item_model(fit, f"{_residuals(fit)}{_shared(fit)}{_spread(fit)}")
     framings = fit.problem.crossing.framings
     components = ", ".join(fit.problem.components.names)
     besides = f"{_residuals(fit)}{_shared(fit)}{_spread(fit)}{_covariates(fit)}"
@@ -318,7 +324,7 @@ def references(fit: Posterior | None, *, prediction: bool = True) -> tuple[Refer
     sampled = ["pymc", *samplers[_sampler(fit)]]
     tailed = ["t"] if noise.student or noise.tails else []
     used = [*(sampled if noise.plain else ["slice"]), *tailed, "rhat", "arviz",
-            *(["loo"] if prediction and noise.plain else []), "lkj", "barr",
+            *(["loo"] if prediction and noise.plain and not fit.of_items else []), "lkj", "barr",
             "okabe"]  # fmt: skip
     provenance = dataset_provenance(fit)
     cited = []
@@ -359,14 +365,14 @@ def fit_settings(fit: Posterior) -> str:
     settings = {name: spec[name] for name in ("outcome", "draws", "tune", "chains", "seed")}
     usual = {
         "words": None, "base": "base", "spread": None, "family": "gaussian", "residual": None,
-        "heavy_tails": None,
+        "heavy_tails": None, "by": None,
     }  # fmt: skip
-    settings |= {name: spec[name] for name in usual if spec[name] != usual[name]}
+    settings |= {name: spec[name] for name in usual if spec.get(name) != usual[name]}
     if spec["sampler"] != "hmc":
         settings["sampler"] = spec["sampler"]
     if fit.contrast:
         settings["contrast"] = fit.contrast
-    usual_prior = Prior().to_dict()
+    usual_prior = (ITEM_PRIOR if fit.of_items else Prior()).to_dict()
     prior = {key: x for key, x in fit.prior.to_dict().items() if x != usual_prior.get(key)}
     if prior:
         settings["prior"] = prior

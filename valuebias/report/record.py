@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 _SETTINGS = ("formula", "outcome", "family", "residual", "heavy_tails", "contrast", "sampler",
-             "chains", "draws", "tune", "seed", "path", "n_missing", "dropped_words")  # fmt: skip
+             "chains", "draws", "tune", "seed", "path", "n_missing", "dropped_words", "by",
+             "dropped_items")  # fmt: skip
 
 
 def methods_section(inputs: ReportInputs) -> Section:

@@ -18,6 +18,7 @@ from valuebias.report.cells import cell_tables
 from valuebias.report.columns import chance_column, displayed, interval_column
 from valuebias.report.content import Column, Section, Table, number, sentence
 from valuebias.report.inputs import PROB, ReportInputs
+from valuebias.report.item_texts import item_section
 from valuebias.schema.contract import NEUTRAL
 
 __all__ = [
@@ -62,9 +63,18 @@ def reading(inputs: ReportInputs) -> tuple[str, ...]:
     first, other = row["over"], row["against"] or "the other categories"
     turned = "" if kind.sign > 0 else " Ranks are reversed here: higher means a higher reward."
     framed = _ASKED if inputs.fit.focus.framing else _FRAMED
-    return (
+    lean = (
         f"A model's lean is how much higher it rewards the words of {first} than those of {other}, "
-        f"in units of the outcome ({kind.units}). {framed[inputs.framing]}",
+        f"in units of the outcome ({kind.units}). {framed[inputs.framing]}"
+    )
+    if inputs.fit.of_items:
+        other = row["against"] or "the other variants"
+        lean = (
+            f"A model's lean is how much higher it rewards {first} than {other} as answers to one "
+            f"question, averaged over items like these, in units of the outcome ({kind.units})."
+        )
+    return (
+        lean,
         f"One unit: {kind.reading}{turned}",
         f"Given the model and the data, the quantity lies in the interval with a probability of "
         f"{PROB:.0%}. {_too_small(inputs)}",
@@ -192,7 +202,7 @@ def contrast_section(inputs: ReportInputs) -> Section:
         Column("estimand", "estimand"),
         Column("name", "of"),
         *([Column("at", "with")] if (rows["at"] != "").any() else []),
-        Column("framing", "framing"),
+        *([] if inputs.fit.of_items else [Column("framing", "framing")]),
         *([Column("category", "categories")] if several else []),
         Column("mean", f"mean ({inputs.unit})", number(inputs.digits, signed=True)),
         interval_column(),
@@ -296,6 +306,8 @@ def density_section(inputs: ReportInputs) -> Section:
 def word_section(inputs: ReportInputs) -> Section:
     """Show which words drive the difference."""
     title = "Words that drive the difference"
+    if inputs.fit.of_items:
+        return item_section(inputs)
     if inputs.words is None:
         return Section("words", title, missing=inputs.no_words)
     table = inputs.words

@@ -47,6 +47,7 @@ from valuebias.schema.contract import (
     prompt_table,
     word_table,
 )
+from valuebias.schema.contrast_scores import build_contrasts
 from valuebias.schema.joining import concat
 from valuebias.schema.validation import validate
 from valuebias.schema.verdicts import mass_outside, position_bias
@@ -58,6 +59,7 @@ __all__ = [
     "SCHEMA",
     "STAGES",
     "build",
+    "build_contrasts",
     "concat",
     "mass_outside",
     "member_table",

@@ -36,8 +36,11 @@ CONTRAST_DIMS = ("model", "item", "variant")
 TEXTS = ("prompt", "response")
 _MARK = "layout"
 _TO_CONTRACT = {"item": "prompt", "variant": "response"}
-_STORED = {"prompt": "prompt_text", "response": "response_text"}
-"""What texts are called in the contract, in which these are names of dims."""
+_STORED = {
+    name: f"{name}_text"
+    for name in ("prompt", "response", "category", "text", "framing", "membership")
+}
+"""What coords are called in the contract, in which these names have a meaning of their own."""
 
 
 def is_contrasts(ds: object) -> bool:
@@ -192,7 +195,8 @@ def as_contract(ds: xr.Dataset, by: str | None = None) -> xr.Dataset:
     categories: list[str] = []
     member = np.zeros((ds.sizes["response"], 0), dtype=bool)
     if by is not None:
-        values = [str(value) for value in ds[_TO_CONTRACT.get(by, by)].to_numpy().tolist()]
+        stored = _TO_CONTRACT.get(by, _STORED.get(by, by))
+        values = [str(value) for value in ds[stored].to_numpy().tolist()]
         categories = list(dict.fromkeys(values))
         member = np.array([[value == category for category in categories] for value in values])
     ds = ds.assign_coords(category=("category", np.array(categories, dtype="U")))

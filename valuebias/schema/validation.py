@@ -107,6 +107,11 @@ def join_advice(scores: xr.DataTree | xr.Dataset, said: str) -> str:
 
 def _check_attrs(ds: xr.Dataset) -> None:
     version = ds.attrs.get("schema")
+    if {"item", "variant"} <= set(ds.dims):
+        raise ValueBiasError(
+            "These are scores of a contrast set, whose answers are no words of a lexicon. "
+            "valuebias.fit(scores) and valuebias.contrast_statistics(scores) take them."
+        )
     if version != SCHEMA:
         raise ValueBiasError(
             f"The attribute 'schema' is {version!r}; expected {SCHEMA!r}. "

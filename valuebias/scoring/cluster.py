@@ -23,8 +23,10 @@ from valuebias.scoring.cluster_client import (
     AGAIN,
     PATIENCE,
     absolute,
+    cancel,
     check_versions,
     dumped,
+    told,
     workers_of,
 )
 from valuebias.scoring.keeping import InMemory, OnDisk
@@ -168,13 +170,8 @@ def _crew(
     )
     name = f"valuebias-{uuid.uuid4().hex}"
     what = "A head of one of the models"
-    client.register_plugin(ScoringPlugin(name, dumped(orders, what)), name=name)
-    try:
+    with told(client, ScoringPlugin(name, dumped(orders, what))):
         yield _Crew(client, engine, name, bar)
-    finally:
-        if client.status == "running":
-            with suppress(OSError, TimeoutError):
-                client.unregister_worker_plugin(name)
 
 
 def _asked(group: Together, model: Model) -> Any:
@@ -265,7 +262,7 @@ class _Crew:
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Cancel what is no longer wanted."""
-        futures = [self._futures.pop(n)[0] for n in list(numbers) if n in self._futures]
-        if futures and self._client.status == "running":
-            with suppress(OSError, TimeoutError):
-                self._client.cancel(futures, force=True)
+        cancel(
+            self._client,
+            [self._futures.pop(n)[0] for n in list(numbers) if n in self._futures],
+        )

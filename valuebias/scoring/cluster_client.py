@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,17 +22,20 @@ __all__ = [
     "AGAIN",
     "PATIENCE",
     "absolute",
-    "answer",
+    "by_workers",
+    "cancel",
     "check_client",
     "check_versions",
     "connected",
     "dumped",
-    "finished",
+    "told",
     "workers_of",
 ]
 
 _CONNECT = 10.0
 """Seconds in which a scheduler must answer."""
+_TRIES = 3
+"""How often all workers are told something, should one of them be lost while it is told."""
 _WAIT = 30.0
 """Seconds in which the first worker must have come."""
 PATIENCE = 60.0
@@ -126,6 +129,27 @@ def dumped(content: Any, what: str) -> bytes:
         ) from error
 
 
+@contextmanager
+def told(client: Client, plugin: Any) -> Iterator[None]:
+    """Tell all workers what they are to do, those to come included; in the end that it is over."""
+    for left in reversed(range(_TRIES)):
+        try:
+            client.register_plugin(plugin, name=plugin.name)
+            break
+        except (OSError, TimeoutError):
+            # A worker was lost just then, unless the scheduler was.
+            workers_of(client)
+            if not left:
+                raise
+    try:
+        yield
+    finally:
+        if client.status == "running":
+            # A worker that is about to join has not been told yet: a KeyError.
+            with suppress(OSError, TimeoutError, KeyError):
+                client.unregister_worker_plugin(plugin.name)
+
+
 def workers_of(client: Client) -> dict[str, int]:
     """Name the workers that are there now, and their numbers of threads."""
     if client.status == "running":
@@ -188,7 +212,32 @@ def _matters(name: str, engine: Backend | None) -> bool:
     return name in SCORE_PACKAGES and of_onnx
 
 
-def finished(
+def by_workers(
+    client: Client,
+    plugin: Any,
+    do: Callable[[str, Any], Any],
+    asked: Mapping[Any, Any],
+    say: Callable[[Any], str],
+    check: Callable[[], None],
+) -> Generator[tuple[Any, Any]]:
+    """Have workers that are told by a plugin do all that is asked; give each answer as it comes.
+
+    `say` names what is under a key, for errors; `check` refuses workers that come later.
+    """
+    name, futures = plugin.name, dict[Any, Any]()
+    with told(client, plugin):
+        try:
+            for i, (key, each) in enumerate(asked.items()):
+                future = client.submit(do, name, each, key=f"{name}-{i}", pure=False)
+                futures[future] = key
+            for future in _finished(client, futures, check):
+                key = futures.pop(future)
+                yield key, _answer(future, say(key))
+        finally:
+            cancel(client, futures)
+
+
+def _finished(
     client: Client, futures: Mapping[Any, Any], check: Callable[[], None]
 ) -> Iterator[Any]:
     """Give futures as they finish; check new workers, and give up where none is left.
@@ -216,7 +265,7 @@ def finished(
         yield from [future for future in done if future.status in ("finished", "error")]
 
 
-def answer(future: Any, what: str) -> Any:
+def _answer(future: Any, what: str) -> Any:
     """Give what a worker found, or raise what it raised."""
     from distributed import KilledWorker
 
@@ -232,3 +281,11 @@ def answer(future: Any, what: str) -> Any:
     found = future.result()
     future.release()
     return found
+
+
+def cancel(client: Client, futures: Iterable[Any]) -> None:
+    """Cancel what is no longer wanted."""
+    wanted = list(futures)
+    if wanted and client.status == "running":
+        with suppress(OSError, TimeoutError):
+            client.cancel(wanted, force=True)

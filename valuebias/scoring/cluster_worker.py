@@ -33,6 +33,14 @@ from valuebias.scoring.request import Block, ScoringRequest
 __all__ = ["Answer", "Asked", "Orders", "ScoringPlugin", "compute"]
 
 
+_OTHER = {
+    "weights": "other weights",
+    "adapter": "another adapter",
+    "tokenizer": "another tokenizer",
+    "template": "another template",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """One model, as the process that asks for its scores knows it."""
@@ -112,7 +120,7 @@ class ScoringPlugin(WorkerPlugin):  # type: ignore[misc]
         self, index: int, block: Block, ahead: Block | None, batch_tokens: int | None
     ) -> Answer:
         """Compute a block of one model; meanwhile tokenise the one that is asked for next."""
-        with self._lock:
+        with self._lock, memory.keep_freed():
             try:
                 return self._compute(index, block, ahead, batch_tokens)
             finally:
@@ -194,7 +202,7 @@ class ScoringPlugin(WorkerPlugin):  # type: ignore[misc]
         other = [key for key, value in found.items() if value != asked.settings.get(key)]
         if other:
             raise ValueBiasError(
-                f"The worker {self._where} finds another {other[0]} of the model "
+                f"The worker {self._where} finds {_OTHER[other[0]]} of the model "
                 f"{shown(asked.model.name)} than the process that asks it: "
                 f"{shown(found[other[0]])}, not {shown(asked.settings.get(other[0]))}. Give all "
                 "the same files, or pin the revision of a hub id, and run the same call again."

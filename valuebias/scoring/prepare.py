@@ -27,11 +27,14 @@ from valuebias.scoring.sharing import Share, Work
 from valuebias.scoring.store import Entry
 
 __all__ = [
+    "LookedInto",
     "PreparedModel",
     "Tokenizers",
     "by_base",
+    "check_kind",
     "checkpoint_of",
     "first_asked",
+    "look_into",
     "prepare",
     "reading_of",
     "shared",
@@ -89,6 +92,82 @@ class PreparedModel:
         return self.tokenizers.of(self.resolved)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookedInto:
+    """A model that nothing known speaks against, before any work is done."""
+
+    resolved: Resolved
+    tokenizers: Tokenizers = field(repr=False)
+    served: str | None  # what a server calls it
+    reading: Reading | None  # where its reward is read
+    prefix: str | None  # where words begin, where that is remarkable
+    n_tokens: tuple[int, ...] | None  # of each word
+
+    @property
+    def name(self) -> str:
+        """Its label."""
+        return self.resolved.model.name
+
+    def tokenizer(self) -> Tokenizer:
+        """Return its tokenizer."""
+        return self.tokenizers.of(self.resolved)
+
+
+def look_into(
+    request: ScoringRequest,
+    specified: Model,
+    engine: Backend,
+    tokenizers: Tokenizers,
+    *,
+    with_weights: bool,
+    hashed: bool = True,
+    download: bool = True,
+    ask: bool = True,
+) -> LookedInto:
+    """Resolve a model, and refuse what an engine, a server, a judge or a template cannot do with.
+
+    ``ask`` a server, where one has the model.
+    """
+    resolved = resolve(
+        specified,
+        kind=request.measured,
+        with_weights=with_weights,
+        adapted=engine.adapters,
+        hashed=hashed,
+        download=download,
+    )
+    engine.check(resolved.source)
+    tokenizer = tokenizers.of(resolved)
+    first_prompt, _ = request.first()
+    mark = resolved.model.step_mark if request.kind == "reward" else None
+    source = tokenizer.with_step_token(resolved.source, mark, first_prompt)
+    resolved = replace(resolved, source=source)
+    served = engine.served(resolved.source) if ask else None
+    if served is not None:
+        engine.check_tokens(resolved.source, _samples(request, tokenizer))
+    if request.judge is not None:
+        _check_judge(request, request.judge, tokenizer)
+    if request.along:
+        _check_along(resolved)
+    return LookedInto(
+        resolved=resolved,
+        tokenizers=tokenizers,
+        served=served,
+        reading=reading_of(request, tokenizer) if request.kind == "reward" else None,
+        prefix=_prefix(request, tokenizer),
+        n_tokens=_n_tokens(request, tokenizer),
+    )
+
+
+def check_kind(request: ScoringRequest, engine: Backend) -> None:
+    """Refuse an engine that does not compute what is to be measured."""
+    if request.measured not in engine.kinds:
+        raise ValueBiasError(
+            f"The backend {engine.name!r} does not compute {request.measured!r} scores, only "
+            f"{', '.join(sorted(engine.kinds))}. Choose another backend."
+        )
+
+
 def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> list[PreparedModel]:
     """Resolve the models of a request, and hash what their scores depend on.
 
@@ -102,25 +181,8 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
     for specified in request.models:
         if specified.name not in own:
             continue
-        resolved = resolve(
-            specified,
-            kind=request.measured,
-            with_weights=engine.weights_here,
-            adapted=engine.adapters,
-        )
-        tokenizer = tokenizers.of(resolved)
-        first_prompt, _ = request.first()
-        mark = resolved.model.step_mark if request.kind == "reward" else None
-        source = tokenizer.with_step_token(resolved.source, mark, first_prompt)
-        resolved = replace(resolved, source=source)
-        served = engine.served(resolved.source)
-        if served is not None:
-            engine.check_tokens(resolved.source, _samples(request, tokenizer))
-        if request.judge is not None:
-            _check_judge(request, request.judge, tokenizer)
-        if request.along:
-            _check_along(resolved)
-        reading = reading_of(request, tokenizer) if request.kind == "reward" else None
+        looked = look_into(request, specified, engine, tokenizers, with_weights=engine.weights_here)
+        resolved, reading = looked.resolved, looked.reading
         coords = resolved.model.coords() | label_coords(
             resolved, checkpoint_of(specified, resolved.source.weights_sha256)
         )
@@ -132,16 +194,16 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
             source=_place(specified),
             coords=coords,
             settings={
-                **_settings(request, resolved, tokenizer, kept=kept),
-                "prefix": _prefix(request, tokenizer),
+                **_settings(request, resolved, looked.tokenizer(), kept=kept),
+                "prefix": looked.prefix,
                 "backend": engine.name,
                 # Stores of engines that read the weights are as they were.
-                **({} if served is None else {"model served": served}),
+                **({} if looked.served is None else {"model served": looked.served}),
             },
             stated=tuple(specified.coords()),
             base_said_by=resolved.base_said_by,
             read_said_by=reading.said_by if reading else "",
-            n_tokens=_n_tokens(request, tokenizer),
+            n_tokens=looked.n_tokens,
         )
         prepared.append(PreparedModel(resolved=resolved, entry=entry, tokenizers=tokenizers))
     found = {one.name: one.resolved.model for one in prepared}

@@ -12,7 +12,7 @@ from valuebias._core.arrays import Floats
 from valuebias.errors import ValueBiasError, shown
 from valuebias.models.references import references_of
 from valuebias.models.tokenizer import Tokenizer
-from valuebias.scoring.prepare import PreparedModel
+from valuebias.scoring.prepare import LookedInto, PreparedModel
 from valuebias.scoring.request import Block, ScoringRequest
 
 __all__ = [
@@ -73,7 +73,9 @@ def _measured(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_same_ids(
-    request: ScoringRequest, policy: PreparedModel, reference: PreparedModel
+    request: ScoringRequest,
+    policy: PreparedModel | LookedInto,
+    reference: PreparedModel | LookedInto,
 ) -> None:
     """Refuse a reference whose conversations are other tokens than the policy's."""
     one, other = policy.tokenizer(), reference.tokenizer()

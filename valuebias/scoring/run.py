@@ -23,7 +23,7 @@ from valuebias.scoring.cluster_client import check_client
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, Runner, loaded
 from valuebias.scoring.keeping import InMemory, OnDisk
 from valuebias.scoring.labels import LabelWriters, Places, Together, together, with_labels
-from valuebias.scoring.prepare import PreparedModel, prepare, shared
+from valuebias.scoring.prepare import PreparedModel, check_kind, prepare, shared
 from valuebias.scoring.progress import ScoringProgress, scoring_progress
 from valuebias.scoring.records import run_record
 from valuebias.scoring.references import (
@@ -271,11 +271,7 @@ def scored(
     client = how["client"]
     part = None if shard is None else check_shard(shard, request.kind)
     engine = get_backend(backend)
-    if request.measured not in engine.kinds:
-        raise ValueBiasError(
-            f"The backend {engine.name!r} does not compute {request.measured!r} scores, only "
-            f"{', '.join(sorted(engine.kinds))}. Choose another backend."
-        )
+    check_kind(request, engine)
     request = with_labels(request, engine)
     if client is not None:
         check_client(client, engine)

@@ -6,7 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from valuebias.errors import ValueBiasError
 from valuebias.preference_data.preferences import Preferences
 from valuebias.training.common import ARGUMENTS, Advance, apart, losses, own_randomness, reporting
 from valuebias.training.features import Base
+from valuebias.training.objective import Objective
 from valuebias.training.settings import TrainingSettings
 
 __all__ = ["PairTokens", "TokenPairs", "load_base", "make_trainer", "save_plain", "train"]
 
 Checkpoint = Callable[[int, Any], None]
+_PLAIN = Objective()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +31,8 @@ class TokenPairs:
     # Chosen, rejected: one conversation a pair; the reward is read at its last token.
     chosen: list[Integers]
     rejected: list[Integers]
+    # How many tokens stand before the chosen and the rejected answer, where that was asked for.
+    starts: list[tuple[int, int]] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Count the pairs."""
@@ -41,6 +45,7 @@ def train(
     *,
     tuning: str,
     settings: TrainingSettings,
+    objective: Objective = _PLAIN,
     seed: int,
     use_cpu: bool,
     steps: Collection[int],
@@ -52,8 +57,9 @@ def train(
 
     with apart(seed) as scratch:
         trainer = make_trainer(
-            base, pairs, scratch, tuning=tuning, settings=settings, seed=seed, use_cpu=use_cpu
-        )
+            base, pairs, scratch, tuning=tuning, settings=settings, objective=objective, seed=seed,
+            use_cpu=use_cpu,
+        )  # fmt: skip
         trainer.add_callback(_giving_out(set(steps), checkpoint))
         if advance is not None:
             trainer.add_callback(reporting(advance))
@@ -74,6 +80,7 @@ def make_trainer(
     *,
     tuning: str,
     settings: TrainingSettings,
+    objective: Objective = _PLAIN,
     seed: int,
     use_cpu: bool,
 ) -> Any:
@@ -81,26 +88,25 @@ def make_trainer(
     import torch
     from datasets import Dataset
     from transformers import PrinterCallback
-    from trl import RewardConfig, RewardTrainer
+    from trl import RewardConfig
 
-    class FiniteLossTrainer(RewardTrainer):  # type: ignore[misc]  # untyped
-        """Stops at once where the loss is no number."""
-
-        def training_step(self, *args: Any, **options: Any) -> Any:
-            loss = super().training_step(*args, **options)
-            if not loss.isfinite():
-                raise ValueBiasError(
-                    f"The loss of {base.name!r} is {loss.item()} in step "
-                    f"{self.state.global_step + 1}. Give a lower learning_rate, or float32 "
-                    "arithmetic (bf16=False)."
-                )
-            return loss
+    from valuebias.training import terms
+    from valuebias.training.trainer import OutputsTrainer, PairCollator, add_reference
 
     hf_tokenizer = base.tokenizer.hf_tokenizer()
     hf_tokenizer.pad_token = _pad_token(
         hf_tokenizer, (ids[-1] for ids in pairs.chosen + pairs.rejected)
     )
-    model = load_base(base)
+    model = load_base(base, width=objective.width or 0)
+    columns: dict[str, Any] = {"chosen_ids": pairs.chosen, "rejected_ids": pairs.rejected}
+    language = None
+    if objective.has_term:
+        from valuebias.training.language_head import LanguageHead
+
+        # After the head, which is then drawn as without it.
+        language = LanguageHead(base)
+        for place, side in enumerate(("chosen", "rejected")):
+            columns[f"{side}_{terms.STARTS}"] = [starts[place] for starts in pairs.starts]
     n_steps = settings.n_steps(len(pairs))
     arguments = RewardConfig(
         output_dir=str(scratch),
@@ -121,24 +127,33 @@ def make_trainer(
         logging_nan_inf_filter=False,
         **ARGUMENTS,
     )
-    trainer = FiniteLossTrainer(
+    trainer = OutputsTrainer(
+        name=base.name,
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_dict(
-            {"chosen_ids": pairs.chosen, "rejected_ids": pairs.rejected}
-        ),
+        train_dataset=Dataset.from_dict(columns),
+        data_collator=PairCollator(hf_tokenizer.pad_token_id),
         processing_class=hf_tokenizer,
         peft_config=_adapter(model, base.name, settings) if tuning == "lora" else None,
     )
     # Without bars of its own, the trainer prints every loss instead.
     trainer.remove_callback(PrinterCallback)
+    if language is not None:
+        language.to(trainer.args.device)
+        trainer.terms.append(terms.TextGeneration(objective, language))
+        if objective.regulariser == "dpo":
+            add_reference(trainer, language)
     return trainer
 
 
-def load_base(base: Base) -> Any:
-    """Load a base with a new reward head of one label, drawn from torch's own generator."""
+def load_base(base: Base, *, width: int = 0) -> Any:
+    """Load a base with a new reward head of one label, drawn from torch's own generator.
+
+    It has one layer; or, given its width, two, which begin as PyTorch's own do.
+    """
     import torch
 
+    from valuebias.backends import reward_heads
     from valuebias.backends.loading import from_files
 
     if base.resolved.source.file is not None:
@@ -147,11 +162,17 @@ def load_base(base: Base) -> Any:
             "safetensors, which can be trained. Convert it, or train with tuning='head'."
         )
     source = replace(base.resolved.source, head="logits", label=0, labels=1, dtype="float32")
-    model, missing, _ = from_files(source, spread=False, own_attention=True)
+    model, missing, _ = from_files(source, spread=False, own_attention=True, new_head=width)
     absent = sorted(name for name in missing if not name.startswith("score."))
     if absent or not hasattr(model, "score"):
         fault = f"its files lack {absent[0]!r}" if absent else "its classifier has no head 'score'"
         raise ValueBiasError(f"{base.name!r} cannot be trained: {fault}. Give another base.")
+    if width:
+        for part in model.score.children():
+            if isinstance(part, torch.nn.Linear):
+                part.reset_parameters()
+        return model
+    reward_heads.forget(model.config)
     with torch.no_grad():
         config = model.config.get_text_config()
         model.score.weight.normal_(0.0, float(getattr(config, "initializer_range", 0.02)))
@@ -180,7 +201,8 @@ def _adapter(model: Any, name: str, settings: TrainingSettings) -> Any:
     for wanted in settings.target_modules:
         if wanted not in names:
             matrices = (path for path, part in model.named_modules() if isinstance(part, Linear))
-            linear = sorted({path.rpartition(".")[2] for path in matrices} - {"score"})
+            own = (path for path in matrices if path.partition(".")[0] != "score")
+            linear = sorted({path.rpartition(".")[2] for path in own})
             raise ValueBiasError(
                 f"{name!r} has no matrix {wanted!r}, which target_modules names; it has "
                 f"{', '.join(linear)}."
@@ -236,10 +258,11 @@ class PairTokens:
         is less.
     """
 
-    def __init__(self, base: Base, max_length: int) -> None:
-        self._base = base
+    def __init__(self, base: Base, max_length: int, *, starts: bool = False) -> None:
+        self._base, self._starts = base, starts
         self.longest = min(max_length, base.resolved.model_config.max_length or max_length)
         self._known: dict[str, tuple[Integers, Integers]] = {}
+        self._begun: dict[str, tuple[int, int]] = {}
 
     def of(self, pairs: Preferences) -> TokenPairs:
         """Tokenise pairs."""
@@ -255,4 +278,13 @@ class PairTokens:
             if max(len(better), len(worse)) <= self.longest:
                 tokens.chosen.append(better)
                 tokens.rejected.append(worse)
+                if self._starts:
+                    tokens.starts.append(self._start(name, prompt))
         return tokens
+
+    def _start(self, name: str, prompt: str) -> tuple[int, int]:
+        if name not in self._begun:
+            both = self._known[name]
+            chosen, rejected = self._base.tokenizer.answer_starts(json.loads(prompt), both)
+            self._begun[name] = chosen, rejected
+        return self._begun[name]

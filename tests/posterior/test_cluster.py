@@ -1,4 +1,4 @@
-"""Workers of a Dask cluster fit a multiverse: the same table as one process makes."""
+"""Workers of a Dask cluster fit: the same tables as one process makes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,57 @@ def test_a_worker_that_is_killed(
     killing.start()
     together = valuebias.multiverse(scores, client=client, out=tmp_path, **CHOICES).table
     killing.join()
+    pd.testing.assert_frame_equal(together, alone, check_exact=True)
+
+
+@pytest.fixture(scope="module", params=["hmc", "nutpie", "pymc"])
+def fit(request: pytest.FixtureRequest, scores: xr.Dataset) -> valuebias.Fit:
+    if request.param != "hmc":
+        pytest.importorskip(request.param)
+    numbers: dict[str, Any] = {"draws": 100, "tune": 100, "chains": 2, "seed": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return valuebias.fit(
+            scores, outcome="raw", sampler=request.param, progress=False, **numbers
+        )
+
+
+# PyMC's own processes warn of overflows, and end.
+@pytest.mark.filterwarnings("ignore")
+def test_the_same_prior_sensitivity(client: Any, fit: valuebias.Fit) -> None:
+    asked: dict[str, Any] = {"factors": (0.1,), "progress": False}
+    together = fit.prior_sensitivity(client=client, **asked)
+    # Few draws, so that weights are not reliable.
+    assert together["refitted"].sum() >= 2
+    pd.testing.assert_frame_equal(together, fit.prior_sensitivity(**asked), check_exact=True)
+
+
+def test_prior_sensitivity_where_a_worker_is_killed(client: Any, scores: xr.Dataset) -> None:
+    numbers: dict[str, Any] = {"draws": 400, "tune": 300, "chains": 2, "seed": 1}
+    fit = valuebias.fit(scores, outcome="raw", progress=False, **numbers)
+    asked: dict[str, Any] = {"factors": (0.05, 0.1), "progress": False}
+    alone = fit.prior_sensitivity(**asked)
+    assert alone["refitted"].sum() >= 4
+    homes, over = client.run(os.getpid), threading.Event()
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not over.is_set():
+            busy = [worker for worker, tasks in client.processing().items() if tasks]
+            if busy:
+                os.kill(homes[busy[0]], signal.SIGKILL)
+                killed.append(homes[busy[0]])
+                return
+            time.sleep(0.005)
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    try:
+        together = fit.prior_sensitivity(client=client, **asked)
+    finally:
+        over.set()
+        killing.join()
+    assert killed
     pd.testing.assert_frame_equal(together, alone, check_exact=True)
 
 

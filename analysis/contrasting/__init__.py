@@ -1,0 +1,1 @@
+"""Plain statistics of contrast sets: what scores show without a model of them."""

@@ -1,0 +1,148 @@
+"""Scores of contrast sets: how they are laid out, checked, and seen as scores of words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from valuebias import ContrastSet, ValueBiasError, contrast_set, schema
+from valuebias.schema.contrast_scores import (
+    CONTRAST_SCHEMA,
+    as_contract,
+    build_contrasts,
+    from_contract,
+    is_contrasts,
+    present,
+    validate_contrasts,
+)
+
+MODELS = pd.DataFrame({"family": ["A", "B"], "stage": "reward"}, index=["org/a", "org/b"])
+
+
+def ragged() -> ContrastSet:
+    return contrast_set(
+        [
+            {"item": "q1", "prompt": "One?", "answers": {"x": "a", "y": "b"}, "correct": [1, 0],
+             "category": ["u", "v"], "length": [1, 2], "text": "sky", "polite": [True, False]},
+            {"item": "q2", "prompt": ["Two?", "Three?"], "answers": {"x": "c", "z": "d"},
+             "correct": [1, 0], "category": ["u", "u"], "length": [1, 4], "text": "sea",
+             "polite": [True, True]},
+        ],
+        name="ragged",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def ds() -> xr.Dataset:
+    score = np.arange(12.0).reshape(2, 2, 3)
+    score[:, [0, 1], [2, 1]] = np.nan
+    return build_contrasts(score, models=MODELS, contrasts=ragged(), provenance={"by": "hand"})
+
+
+def test_items_and_variants_are_dims_and_columns_coords(ds: xr.Dataset) -> None:
+    made = ragged()
+    assert ds["score"].dims == ("model", "item", "variant")
+    assert ds["item"].to_numpy().tolist() == list(made.items)
+    assert ds["variant"].to_numpy().tolist() == list(made.variants)
+    assert {name: ds[name].dims for name in made.coords} == made.coords
+    assert ds["prompt"].sel(item="q2").to_numpy().tolist() == ["Two?", "", "Three?"]
+    for (item, variant), row in made.table.iterrows():
+        at: dict[str, Any] = {"item": item, "variant": variant}
+        for name, value in row.items():
+            found = ds[name]
+            found = found.sel({dim: at[dim] for dim in found.dims})
+            assert found.item() == value, (at, name)
+    assert ds.attrs["schema"] == CONTRAST_SCHEMA
+    assert ds.attrs["provenance"] == '{"by": "hand"}'
+    assert is_contrasts(ds)
+    assert not is_contrasts(made)
+    assert present(made).tolist() == [[True, True, False], [True, False, True]]
+    assert (present(made) == ds["score"].notnull().all("model").to_numpy()).all()
+
+
+def test_what_an_item_lacks_is_nothing_of_its_kind(ds: xr.Dataset) -> None:
+    absent = {"item": "q2", "variant": "y"}
+    assert ds["correct"].dtype == bool
+    assert ds["response"].sel(absent).item() == ""
+    wide = contrast_set(
+        [
+            {"item": "a", "prompt": "?", "answers": {"x": "1", "y": "2"}, "n": [1, 2],
+             "ok": [True, False], "tone": ["p", "q"]},
+            {"item": "b", "prompt": "?", "answers": {"x": "1", "z": "2"}, "n": [3, 4],
+             "ok": [False, True], "tone": ["r", "s"]},
+        ]
+    )  # fmt: skip
+    two = build_contrasts(np.arange(12.0).reshape(2, 2, 3), models=MODELS, contrasts=wide)
+    at = two.sel(item="a", variant="z")
+    assert np.isnan(at["n"].item())
+    assert at["ok"].item() is False
+    assert at["tone"].item() == ""
+
+
+@pytest.mark.parametrize("by", [None, "category", "polite", "variant"])
+def test_there_and_back_nothing_is_lost(ds: xr.Dataset, by: str | None) -> None:
+    if by is not None and ds[by].dims != ("variant",):
+        # As where all items have the same in a variant.
+        ds = ds.assign_coords({by: ("variant", ["u", "v", "u"])})
+    contract = as_contract(ds, by=by)
+    assert schema.validate(contract) is contract
+    assert contract["text"].to_numpy().tolist() == ["One?", "Two?"]
+    if by is None:
+        assert contract.sizes["category"] == 0
+    else:
+        values = [str(value) for value in ds[by].to_numpy().tolist()]
+        assert contract["category"].to_numpy().tolist() == list(dict.fromkeys(values))
+        member = contract["membership"].sel(category=values[0])
+        assert member.to_numpy().tolist() == [value == values[0] for value in values]
+    xr.testing.assert_identical(from_contract(contract), ds)
+
+
+def test_a_set_without_columns_has_scores(ds: xr.Dataset) -> None:
+    bare = contrast_set([{"prompt": "?", "answers": ["a", "b"]}])
+    made = build_contrasts(
+        -np.arange(4.0).reshape(2, 1, 2), models=MODELS, contrasts=bare, kind="logprob"
+    )
+    assert made.attrs["kind"] == "logprob"
+    assert as_contract(made.drop_vars(["prompt", "response"]))["text"].to_numpy().tolist() == [
+        "item 1"
+    ]
+
+
+def broken(ds: xr.Dataset) -> dict[str, tuple[xr.Dataset, str]]:
+    score = ds["score"]
+    return {
+        "schema": (ds.assign_attrs(schema="valuebias/1"), "'schema' is 'valuebias/1'; expected"),
+        "dim": (ds.rename(item="items"), "The dim 'item' is missing; found .*Did you mean 'items'"),
+        "coord": (ds.drop_vars("variant"), "The coord 'variant' is missing: each variant needs"),
+        "twice": (ds.assign_coords(item=["q", "q"]), "'q'"),
+        "order": (
+            ds.assign(score=score.transpose("item", "model", "variant")),
+            r"'score' has the dims \('item', 'model', 'variant'\); expected \('model', 'item'",
+        ),
+        "no score": (
+            ds.drop_vars("score").assign(x=score),
+            "'score' has the dims no such variable",
+        ),
+        "one variant": (ds.isel(variant=[0]), "one variant only, which is in contrast to nothing"),
+        "kind": (ds.assign_attrs(kind="rewards"), "kind.*Did you mean 'reward'"),
+        "type": (ds.assign(score=score.astype(float)), "float32"),
+        "infinite": (ds.assign(score=score.fillna(np.inf)), "inf"),
+        "family": (ds.drop_vars("family"), "family"),
+    }
+
+
+def test_datasets_that_are_refused(ds: xr.Dataset) -> None:
+    assert validate_contrasts(ds) is ds
+    for case, (wrong, said) in broken(ds).items():
+        with pytest.raises(ValueBiasError, match=said):
+            validate_contrasts(wrong)
+        assert case
+
+
+def test_scores_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueBiasError, match="shape"):
+        build_contrasts(np.arange(8.0).reshape(2, 2, 2), models=MODELS, contrasts=ragged())
