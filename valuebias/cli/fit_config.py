@@ -29,7 +29,7 @@ _KEYS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "ablation": ((bool, *_NONE), "true, false, or null for what the models call for"),
     "rope": ((int, float, *_NONE), "a number of zero or more, or null"),
     "framing": (_TEXT + _NONE, "signed, positive, negative, neutral, or null for all prompts"),
-    "outcome": (_TEXT + _NONE, "normal, rank, z or raw"),
+    "outcome": (_TEXT + _NONE, "normal, rank, z, scaled or raw"),
     "contrast": ((list, dict, *_NONE), "two categories, or a weight for each"),
     "prior": ((dict, *_NONE), "scales, such as {effect: 0.25, sd: {word: 0.5}}"),
     "draws": (_NUMBER, "a whole number"),

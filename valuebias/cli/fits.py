@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["card", "classical", "demo", "fit", "print_result", "report"]
 
-Outcome = Literal["normal", "rank", "z", "raw"]
+Outcome = Literal["normal", "rank", "z", "scaled", "raw"]
 Draws = Annotated[int, typer.Option(min=4, help="Draws to keep, per chain.")]
 Tune = Annotated[
     int | None,
