@@ -1,4 +1,5 @@
 from .agreement import plot_agreement as plot_agreement
+from .along import plot_along as plot_along
 from .chosen_words import plot_chosen_words as plot_chosen_words
 from .families import plot_families as plot_families
 from .forest import plot_forest as plot_forest
