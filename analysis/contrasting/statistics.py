@@ -37,7 +37,7 @@ from valuebias.schema import model_table
 from valuebias.schema.contrast_categories import groups_of_variants, score_sd
 from valuebias.schema.contrast_scores import validate_contrasts
 
-__all__ = ["ContrastStatistics", "contrast_statistics"]
+__all__ = ["ContrastStatistics", "Models", "contrast_statistics"]
 
 Array = NDArray[np.float64]
 
@@ -261,7 +261,7 @@ def contrast_statistics(
     if not (isinstance(prob, float | int) and 0 < prob < 1):
         raise ValueBiasError(f"prob must lie between 0 and 1, such as 0.9, found {shown(prob)}.")
     raw = scores["score"].to_numpy().astype(np.float64)
-    models = _Models.of(scores)
+    models = Models.of(scores)
     unit = score_sd(scores)[:, None, None]
     rows = list(_gaps(scores, raw / unit, by, models, prob))
     right = find_right(scores, correct)
@@ -286,7 +286,7 @@ def contrast_statistics(
 
 
 @dataclass(frozen=True)
-class _Models:
+class Models:
     """Whose statistics there are: every model, every family, every difference of two families."""
 
     names: tuple[str, ...]
@@ -295,7 +295,8 @@ class _Models:
     noun: str  # what that is
 
     @classmethod
-    def of(cls, scores: xr.Dataset) -> _Models:
+    def of(cls, scores: xr.Dataset) -> Models:
+        """Take the models of scores."""
         table = model_table(scores)
         names = tuple(map(str, table.index))
         labels = known_bases(table)
@@ -374,7 +375,7 @@ def _correctness(raw: Array, right: Right, bins: int) -> tuple[list[_Statistic],
 
 
 def _gaps(
-    scores: xr.Dataset, scaled: Array, by: str | None, models: _Models, prob: float
+    scores: xr.Dataset, scaled: Array, by: str | None, models: Models, prob: float
 ) -> Iterator[dict[str, Any]]:
     """Compare groups of variants."""
     names, group = groups_of_variants(scores, by or "variant")
@@ -387,7 +388,7 @@ def _gaps(
 
 
 def _positions(
-    scaled: Array, names: list[str], place: NDArray[np.intp], of: str, models: _Models, prob: float
+    scaled: Array, names: list[str], place: NDArray[np.intp], of: str, models: Models, prob: float
 ) -> list[dict[str, Any]]:
     """Say how much scores differ between positions, with the p-value of none at all."""
     values = position_spread(scaled, place, len(names))

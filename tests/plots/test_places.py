@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import along_worlds
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ FUNCTIONS = sorted(name for name in plots.__all__ if name.startswith("plot_"))
 
 SELECTED = {
     "plot_agreement": {"framing"},
+    "plot_along": set(),
     "plot_chosen_words": {"framing"},
     "plot_families": {"pair", "framing", "contrast"},
     "plot_forest": {"pair", "framing", "contrast"},
@@ -70,6 +72,7 @@ def subjects() -> dict[str, Any]:
     human = scores["score"].mean(["model", "prompt"])
     made = {
         "plot_agreement": valuebias.rank_agreement(scores, human, n_resamples=9, progress=False),
+        "plot_along": along_worlds.read(n_items=2),
         "plot_chosen_words": scores,
         "plot_logprobs": scores.isel(model=[0, -1]),
         "plot_multiverse": valuebias.multiverse(

@@ -1,4 +1,5 @@
 from .agreement import plot_agreement as plot_agreement
+from .along import plot_along as plot_along
 from .choices import plot_choices as plot_choices
 from .choices import plot_learning as plot_learning
 from .chosen_words import plot_chosen_words as plot_chosen_words
