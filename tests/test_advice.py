@@ -211,6 +211,13 @@ EXCUSED = {
     ("valuebias/models/weights.py", "Model('the base', adapter='the adapter')"): _ADAPTERS,
     ("valuebias/posterior/idata.py", "fit.loo()"): "only where the scores would fill gigabytes",
     ("valuebias/models/weights.py", "save_pretrained(folder)"): "a method of transformers",
+    ("valuebias/shaping/heads.py", "save_pretrained(folder)"): "a method of transformers",
+    ("valuebias/shaping/shape.py", "valuebias.direction(...)"): (
+        "tests/shaping/test_shape.py::test_rewards_are_those_of_projected_hidden_states"
+    ),
+    ("valuebias/shaping/sides.py", "valuebias.lexicon(..., threshold=...)"): (
+        "tests/shaping/test_direction.py::test_weights_of_words_are_turned_into_marks_by_the_advice"
+    ),
     ("valuebias/scoring/plan.py", "Model(..., family='…')"): "a field as any; read from files, too",
     ("valuebias/checking/check.py", "valuebias reproduce … --out {}"): "takes the released data",
     ("valuebias/reproduction/items.py", "valuebias.validate_implicit(logprobs)"): (

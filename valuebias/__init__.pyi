@@ -92,6 +92,9 @@ from .scoring.plan import plan as plan
 from .scoring.run import score as score
 from .scoring.sharing import ScoringShard as ScoringShard
 from .scoring.vocabulary import read_vocabulary as read_vocabulary
+from .shaping.direction import Direction as Direction
+from .shaping.direction import direction as direction
+from .shaping.shape import shape as shape
 from .training.sft import LoraSettings as LoraSettings
 
 __version__: str

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from valuebias.models.tokenizer import Tokenizer
 from valuebias.scoring.compute import Batch, Runner, loaded
 from valuebias.scoring.request import Block
 
-__all__ = ["Base", "Conversation", "features", "find_base"]
+__all__ = ["Base", "Conversation", "feature_blocks", "features", "find_base"]
 
 _BLOCK = 512
 """How many prompts are computed and written at a time."""
@@ -105,24 +106,40 @@ def features(
 
     The result is (prompt, answer, hidden).
     """
+    found = feature_blocks(base, conversations, folder=folder, backend=backend, advance=advance)
+    return np.concatenate(list(found))
+
+
+def feature_blocks(
+    base: Base,
+    conversations: Sequence[Conversation],
+    *,
+    folder: Path | None,
+    backend: Backend,
+    advance: Callable[[int, int], None] | None = None,
+) -> Iterator[Floats]:
+    """Compute them block by block, so that a caller need not hold them all; kept in a folder."""
     blocks = [conversations[i : i + _BLOCK] for i in range(0, len(conversations), _BLOCK)]
-    files = [folder / f"{_digest(base, backend, block)}.npy" for block in blocks]
-    kept = {file: values for file in files if (values := _kept(file)) is not None}
-    missing = {file: block for file, block in zip(files, blocks, strict=True) if file not in kept}
-    done = len(conversations) - sum(map(len, missing.values()))
-    if missing:
-        width = base.resolved.model_config.hidden
-        with loaded(backend, base.resolved.source, width=width) as runner:
-            for file, block in missing.items():
-                if advance is not None:
-                    advance(done, len(conversations))
-                kept[file] = _block(base, runner, block)
-                with atomic_path(file) as part, part.open("wb") as out:
-                    out.writelines(array_bytes(kept[file], file))
-                done += len(block)
+    done, runner = 0, None
+    with ExitStack() as running:
+        for block in blocks:
+            if advance is not None:
+                advance(done, len(conversations))
+            file = None if folder is None else folder / f"{_digest(base, backend, block)}.npy"
+            values = None if file is None else _kept(file)
+            if values is None:
+                if runner is None:
+                    width = base.resolved.model_config.hidden
+                    source = base.resolved.source
+                    runner = running.enter_context(loaded(backend, source, width=width))
+                values = _block(base, runner, block)
+                if file is not None:
+                    with atomic_path(file) as part, part.open("wb") as out:
+                        out.writelines(array_bytes(values, file))
+            yield values
+            done += len(block)
     if advance is not None:
         advance(len(conversations), len(conversations))
-    return np.concatenate([kept[file] for file in files])
 
 
 def _kept(file: Path) -> Floats | None:
