@@ -95,11 +95,11 @@ def test_answers_with_hostile_names_are_inert(
         valuebias.classical(fit.data, n_permutations=9, progress=False),
         valuebias.audit(fit.data), valuebias.check_claims(claims, fit), lexicon, prompts,
         fit.loo(by="model", progress=False),
-        valuebias.explain("<script>alert(1)</script>", backend="torch"),
         valuebias.Direction(
             hostile_words[0], *np.eye(3), ("<b>", hostile_words[1]), "by", family, "0", 9, None,
             0.5, np.nan,
         ),
+        valuebias.explain("<script>alert(1)</script>", backend="torch"),
         datasets.info("christian2026-big2"),
     ]  # fmt: skip
     for answer in answers:
