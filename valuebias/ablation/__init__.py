@@ -7,6 +7,7 @@ from valuebias.ablation.study import Study
 from valuebias.preference_data.preferences import Preferences, check_disjoint
 from valuebias.preference_data.synthetic import synthetic_preferences
 from valuebias.training.bradley_terry import fit_head, fit_path
+from valuebias.training.frozen import reward_model
 from valuebias.training.head import Head
 from valuebias.training.objective import Objective
 from valuebias.training.settings import TrainingSettings, checkpoint_steps
@@ -22,5 +23,6 @@ __all__ = [
     "checkpoint_steps",
     "fit_head",
     "fit_path",
+    "reward_model",
     "synthetic_preferences",
 ]
