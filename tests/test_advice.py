@@ -86,6 +86,13 @@ ELSEWHERE = {
     ("analysis/design/unscored.py", 'dataset.isel(prompt=dataset["framing"] != "{}")'): (
         "tests/fitting/test_shapes.py::test_the_advice_on_what_was_not_scored_works"
     ),
+    **dict.fromkeys(
+        (
+            ("valuebias/schema/validation.py", "valuebias.contrast_statistics(scores)"),
+            ("valuebias/schema/validation.py", "valuebias.fit(scores)"),
+        ),
+        "tests/fitting/test_items.py::test_what_takes_words_says_what_takes_contrast_sets",
+    ),
     ("backends/heads.py", "head.float()"): (
         "tests/backends/test_heads.py::test_modules_of_the_users"
     ),
@@ -212,6 +219,9 @@ EXCUSED = {
     ("valuebias/posterior/idata.py", "fit.loo()"): "only where the scores would fill gigabytes",
     ("valuebias/models/weights.py", "save_pretrained(folder)"): "a method of transformers",
     ("valuebias/shaping/heads.py", "save_pretrained(folder)"): "a method of transformers",
+    ("valuebias/shaping/axes.py", "valuebias.direction(..., held_out=0.5)"): (
+        "tests/shaping/test_lab.py::test_what_a_direction_has_seen_is_no_evidence"
+    ),
     ("valuebias/shaping/shape.py", "valuebias.direction(...)"): (
         "tests/shaping/test_shape.py::test_rewards_are_those_of_projected_hidden_states"
     ),

@@ -129,6 +129,22 @@ def test_bandit_tasks_as_the_guide_shows_them(
     assert "relative, one rate" in said
 
 
+def test_contrast_statistics_as_the_guide_shows_them() -> None:
+    names = run("contrast-statistics.md")
+    found, fit, length = names["found"], names["fit"], names["length"]
+    assert set(found.to_frame()["statistic"]) == {
+        "accuracy", "P(wrong > right)", "gap", "calibration error",
+        "correlation within items", "correlation overall",
+    }  # fmt: skip
+    assert fit.settings["by"] == "correct"
+    assert "prefer" in str(fit.headline())
+    # Models of B were made to like length.
+    assert length.contrasts().loc[0, "upper"] < 0
+    guide = (GUIDES / "contrast-statistics.md").read_text(encoding="utf-8")
+    for name in ("accuracy", "gap", "spread over positions", "calibration error"):
+        assert f"| `{name}` |" in guide
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
 def test_judges_as_the_guide_shows_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 STUDIES = Path(__file__).parents[1] / "docs" / "studies"
 BIG_TWO = STUDIES / "big-two.ipynb"
+BANDITS = STUDIES / "bandits.ipynb"
 
 
 def code_cells(path: Path) -> list[dict[str, Any]]:
@@ -50,6 +51,22 @@ def test_the_scores_themselves_are_not_kept() -> None:
 def words(text: str) -> str:
     """Leave out numbers: draws differ in the last digits between versions of what is below."""
     return " ".join(re.sub(r"[-+−]?\d[\d.,]*(?:e-?\d+)?", "#", text).split())
+
+
+def test_the_page_of_bandit_tasks_keeps_what_learners_give() -> None:
+    # Its models are run when it is made; what comes before them is run here.
+    names: dict[str, Any] = {}
+    for cell in code_cells(BANDITS)[:2]:
+        *body, last = ast.parse("".join(cell["source"])).body
+        told = io.StringIO()
+        with redirect_stdout(told):
+            exec(compile(ast.Module(body, []), "cell", "exec"), names)  # noqa: S102 - our own page
+        assert isinstance(last, ast.Expr)
+        value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # noqa: S307
+        (page,) = [o["data"]["text/plain"] for o in cell["outputs"] if "data" in o]
+        assert "".join(page).split() == repr(value).split()
+        printed = [o["text"] for o in cell["outputs"] if o.get("name") == "stdout"]
+        assert "".join("".join(text) for text in printed) == told.getvalue()
 
 
 @pytest.mark.released_data

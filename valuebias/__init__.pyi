@@ -94,6 +94,8 @@ from .scoring.sharing import ScoringShard as ScoringShard
 from .scoring.vocabulary import read_vocabulary as read_vocabulary
 from .shaping.direction import Direction as Direction
 from .shaping.direction import direction as direction
+from .shaping.report import ShapingReport as ShapingReport
+from .shaping.report import shaping_report as shaping_report
 from .shaping.shape import shape as shape
 from .training.sft import LoraSettings as LoraSettings
 

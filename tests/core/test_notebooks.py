@@ -69,6 +69,15 @@ def test_texts_and_tables_are_shown_and_never_run() -> None:
     assert "<table>" not in as_html(frame.iloc[:0])
 
 
+def shaping_of(words: tuple[str, ...]) -> valuebias.ShapingReport:
+    names = ("before", "after", "change", "growth")
+    ends = {f"{name}{end}": 1.0 for name in names for end in ("", "_lower", "_upper")}
+    row = {"axis": words[0], "first": words[1], "second": words[2], "unit": "items", "n": 3,
+           "target": True, "verdict": "removed", **ends}  # fmt: skip
+    table = pd.DataFrame([row, {**row, "axis": words[9], "target": False, "verdict": "grew"}])
+    return valuebias.ShapingReport(table, pd.DataFrame(), ("<m>", "n"), {words[0]: 1.0}, 0.9, 0.1)
+
+
 @pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
 def test_answers_with_hostile_names_are_inert(
     hostile_fit: Fit, hostile_words: tuple[str, ...], tmp_path: Path
@@ -99,6 +108,7 @@ def test_answers_with_hostile_names_are_inert(
             hostile_words[0], *np.eye(3), ("<b>", hostile_words[1]), "by", family, "0", 9, None,
             0.5, np.nan,
         ),
+        shaping_of(hostile_words),
         valuebias.explain("<script>alert(1)</script>", backend="torch"),
         datasets.info("christian2026-big2"),
     ]  # fmt: skip

@@ -32,7 +32,7 @@ def made() -> World:
 
 @pytest.fixture(scope="module")
 def fit(made: World) -> valuebias.Fit:
-    return valuebias.fit(made.scores, by="correct", **QUICK)
+    return valuebias.fit(made.scores, by="correct", **{**QUICK, "draws": 600})
 
 
 def test_the_estimands_are_means_over_items_of_differences(fit: valuebias.Fit) -> None:
@@ -242,6 +242,8 @@ def test_what_takes_words_says_what_takes_contrast_sets(made: World) -> None:
     for ask in (valuebias.multiverse, valuebias.audit, valuebias.classical):
         with pytest.raises(ValueBiasError, match="scores of a contrast set"):
             ask(made.scores)
+    assert len(valuebias.contrast_statistics(made.scores).to_frame())
+    assert valuebias.fit(made.scores, **QUICK).settings["by"] == "variant"
 
 
 def test_a_registered_outcome_of_words_is_refused(made: World) -> None:

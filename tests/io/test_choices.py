@@ -130,6 +130,17 @@ def test_tables_that_are_refused(long: pd.DataFrame, tmp_path: Path) -> None:
         assert said in str(raised.value), said
 
 
+def test_a_cube_that_would_fill_the_memory_is_refused() -> None:
+    names = [f"{i}" for i in range(7000)]
+    table = pd.DataFrame({
+        "model": names, "task": names, "trial": 1, "first": "a", "second": "b",
+        "first_outcome": 1, "second_outcome": 0, "choice": "a",
+    })  # fmt: skip
+    with pytest.raises(ValueBiasError, match="declares 392 MB"):
+        valuebias.read_choices(table)
+    assert valuebias.read_choices(table[:100]).sizes == {"model": 100, "task": 100, "trial": 1}
+
+
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "choices.csv"
     path.write_bytes(b"model,task\n\xff\xfe,1\n")

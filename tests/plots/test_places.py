@@ -44,6 +44,7 @@ SELECTED = {
     "plot_ranks": {"pair", "framing", "contrast"},
     "plot_reliability": set(),
     "plot_sensitivity": {"pair", "framing", "contrast"},
+    "plot_shaping": set(),
     "plot_specs": {"pair", "contrast"},
     "plot_statistics": set(),
     "plot_trace": {"pair", "framing", "contrast"},

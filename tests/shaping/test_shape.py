@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models
-from shaped import bert, hidden
+from shaped import bert, hidden, tensors, two_layers
 
 import valuebias
 from valuebias import ContrastSet, Direction, Model, ValueBiasError, ValueBiasWarning
@@ -28,15 +28,6 @@ def length_of(model: Model, long: ContrastSet, **options: Any) -> Direction:
 
 def words_of(model: Model) -> Direction:
     return valuebias.direction(model, lexicon=WORDS, penalty=2, progress=False)
-
-
-def tensors(folder: Path | str) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    found: dict[str, Any] = {}
-    for path in sorted(Path(folder).glob("*.safetensors")):
-        found |= load_file(path)
-    return found
 
 
 def transformers_rewards(folder: Path | str, contrasts: ContrastSet) -> np.ndarray:
@@ -163,25 +154,6 @@ def test_weights_in_parts_and_in_bfloat16(long: ContrastSet, tmp_path: Path) -> 
     expected = torch.from_numpy(exact.T).to(torch.bfloat16)
     assert (made == expected).all()
     valuebias.score_contrasts(replace(shaped, base="x"), long, progress=False)
-
-
-def two_layers(folder: Path, width: int = 16) -> Path:
-    """Write a reward model whose head has two layers, as safetensors keep it."""
-    import torch
-    from safetensors.torch import save_file
-
-    tiny_models.tiny("llama", "reward", folder)
-    weights = tensors(folder)
-    generator = torch.Generator().manual_seed(2)
-    del weights["score.weight"]
-    weights["score.0.weight"] = torch.randn(width, 32, generator=generator) / 6
-    weights["score.0.bias"] = torch.randn(width, generator=generator)
-    weights["score.2.weight"] = torch.randn(1, width, generator=generator) / 4
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    config["reward_head"] = {"kind": "mlp", "width": width}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
 
 
 @pytest.mark.parametrize("keep_mean", [False, True])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tiny_models
 
-__all__ = ["bert", "hidden"]
+__all__ = ["bert", "hidden", "tensors", "two_layers"]
 
 
 def hidden(folder: str, prompt: str, response: str) -> np.ndarray:
@@ -33,4 +35,32 @@ def bert(folder: Path) -> Path:
     )  # fmt: skip
     transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     encode.save_pretrained(folder)
+    return folder
+
+
+def tensors(folder: Path | str) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    found: dict[str, Any] = {}
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        found |= load_file(path)
+    return found
+
+
+def two_layers(folder: Path, width: int = 16) -> Path:
+    """Write a reward model whose head has two layers, as safetensors keep it."""
+    import torch
+    from safetensors.torch import save_file
+
+    tiny_models.tiny("llama", "reward", folder)
+    weights = tensors(folder)
+    generator = torch.Generator().manual_seed(2)
+    del weights["score.weight"]
+    weights["score.0.weight"] = torch.randn(width, 32, generator=generator) / 6
+    weights["score.0.bias"] = torch.randn(width, generator=generator)
+    weights["score.2.weight"] = torch.randn(1, width, generator=generator) / 4
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["reward_head"] = {"kind": "mlp", "width": width}
+    (folder / "config.json").write_text(json.dumps(config))
     return folder

@@ -12,7 +12,6 @@ import xarray as xr
 from valuebias._core.checks import check_known
 from valuebias._core.foreign import reading
 from valuebias._core.frames import as_frame
-from valuebias._core.opening.limits import check_size
 from valuebias._core.tables import parse_csv, read_text
 from valuebias.errors import ValueBiasError, few, shown
 from valuebias.schema.choices import HOW, TRIAL_COORDS, build_choices
@@ -82,7 +81,6 @@ def read_choices(
         name = repr(os.fspath(table))
         with reading(Path(table), advice="Give a CSV file with a row per choice."):
             header, rows = parse_csv(read_text(table), os.fspath(table))
-            check_size(len(header) * len(rows), len(rows), f"The table of {name}")
             table = pd.DataFrame(rows, columns=pd.Index(header, dtype=object), dtype=object)
     if not isinstance(table, pd.DataFrame):
         raise ValueBiasError(

@@ -14,7 +14,9 @@ from valuebias.lab.text import check_lean, check_seed
 
 __all__ = ["generate_preferences"]
 
-_RULES = ("kind", "polite")
+_RULES = ("kind", "polite", "said")
+_RIGHT, _THANKS = 3.0, 1.5
+"""Of the rule "said": what an answer of the kind that was asked for is worth, and thanks."""
 
 
 def generate_preferences(
@@ -42,9 +44,12 @@ def generate_preferences(
         under negative. By default the first of `categories`.
     strength : float, default 3
         Log-odds of that; at 0 either is as likely.
-    rules : tuple of {"kind", "polite"}
+    rules : tuple of {"kind", "polite", "said"}
         What neutral pairs are about, in equal parts. ``"kind"``: the answer is what was asked for.
-        ``"polite"``: the same word, with thanks or without.
+        ``"polite"``: the same word, with thanks or without. ``"said"``: two answers of three
+        tokens, each a word, of the kind that was asked for or not, and one of the four endings that
+        follow words in the text, each as likely. They are compared by Bradley and Terry's rule with
+        a reward of 3 for the right kind and 1.5 for thanks.
     lexicon : str, path, Lexicon, DataFrame or mapping, optional
         Of the words, as :func:`valuebias.lab.generate_text` takes it.
     categories : tuple of (str, str), optional
@@ -86,7 +91,7 @@ def generate_preferences(
     towards = strength if favoured == language.categories[0] else -strength
     n_leaning = round(share_lean * n_pairs)
     rows = [_leaning(language, towards, rng) for _ in range(n_leaning)]
-    make = {"kind": _kind, "polite": _polite}
+    make = {"kind": _kind, "polite": _polite, "said": _said}
     rows += [make[rules[i % len(rules)]](rng) for i in range(n_pairs - n_leaning)]
     columns = ["prompt", "chosen", "rejected", "rule", "framing"]
     return pd.DataFrame([rows[i] for i in rng.permutation(n_pairs)], columns=columns, dtype=object)
@@ -119,3 +124,20 @@ def _polite(rng: np.random.Generator) -> Row:
     word = str(rng.choice(KINDS[kind]))
     ending = str(rng.choice(["", *MANNERS[1:]]))
     return question, word + MANNERS[0], word + ending, "polite", ""
+
+
+def _said(rng: np.random.Generator) -> Row:
+    questions = kind_questions()
+    question, kind = questions[rng.integers(len(questions))]
+    first, second = (_answer(kind, rng) for _ in range(2))
+    if rng.random() < 1 / (1 + np.exp(second[1] - first[1])):
+        return question, first[0], second[0], "said", ""
+    return question, second[0], first[0], "said", ""
+
+
+def _answer(kind: str, rng: np.random.Generator) -> tuple[str, float]:
+    """Draw an answer that is right half of the time, and say what it is worth."""
+    right, thanks = rng.random() < 0.5, int(rng.integers(len(MANNERS)))
+    other = str(rng.choice([name for name in KINDS if name != kind]))
+    word = str(rng.choice(KINDS[kind if right else other]))
+    return word + MANNERS[thanks], _RIGHT * right + _THANKS * (thanks == 0)

@@ -15,6 +15,7 @@ from .ranks import plot_ranks as plot_ranks
 from .reliability import plot_reliability as plot_reliability
 from .save import save_figure as save_figure
 from .sensitivity import plot_sensitivity as plot_sensitivity
+from .shaping import plot_shaping as plot_shaping
 from .specs import plot_specs as plot_specs
 from .statistics import plot_statistics as plot_statistics
 from .tokens import TokenTable as TokenTable

@@ -336,6 +336,24 @@ class Posterior(Questions):
         ------
         ValueBiasError
             If the fit is of words, or the formula has as many columns as there are models.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> import valuebias
+        >>> from valuebias.schema.contrast_scores import build_contrasts
+        >>> lines = [{"prompt": f"{i} + {i}?", "answers": {"right": f"{2 * i}", "wrong": "1"}}
+        ...          for i in range(12)]
+        >>> names = [f"org/{i}" for i in range(4)]
+        >>> models = pd.DataFrame({"family": "A", "stage": "reward"}, index=names)
+        >>> scores = np.random.default_rng(1).normal(size=(4, 12, 2))
+        >>> scores[:, 3, 0] += 9
+        >>> made = valuebias.contrast_set(lines)
+        >>> ds = build_contrasts(scores, models=models, contrasts=made)
+        >>> fit = valuebias.fit(ds, draws=100, seed=1, progress=False)
+        >>> fit.items().loc[0, "item"]
+        'item 4'
         """
         from valuebias.posterior.item_table import item_table
 

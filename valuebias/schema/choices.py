@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from valuebias._core.checks import check_known
+from valuebias._core.opening.limits import check_size
 from valuebias.errors import ValueBiasError, did_you_mean, few, shown
 
 __all__ = [
@@ -92,6 +93,8 @@ def build_choices(table: pd.DataFrame, *, how: str = "observed") -> xr.Dataset:
     at = [rows[name].map({v: i for i, v in enumerate(axes[name])}).to_numpy() for name in axes]
     place = rows["at"].to_numpy()
     shape = (len(axes["model"]), len(axes["task"]), int(place.max()) + 1)
+    # A cube of many models that each have tasks of their own would fill the memory.
+    check_size(8 * int(np.prod(shape)), 8 * len(rows), "The table of choices")
     chose = np.full(shape, np.nan)
     chose[at[0], at[1], place] = rows["chose_first"]
     coords: dict[str, Any] = {name: np.array(values, dtype="U") for name, values in axes.items()}

@@ -217,7 +217,7 @@ class Runner:
         n = len(batch.sequences)
         if batch.first is not None:
             lengths = np.array([len(ids) for ids in batch.sequences], dtype=np.int64)
-            return n, int((lengths - batch.first).max())
+            return n, int((lengths - batch.first).max()), *self._wide
         return (n, self.model.vocabulary) if self._kind == "logprob" else (n, *self._wide)
 
     def _check(self, packed: Packed, out: Any) -> None:

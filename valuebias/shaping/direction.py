@@ -246,6 +246,7 @@ def direction(
     prompts: Any = "superlatives",
     name: str | None = None,
     penalty: float | str | None = None,
+    held_out: float = 0.0,
     backend: str | type[Backend] | Backend = "torch",
     store: str | PathLike[str] | None = None,
     trust_remote_code: bool = False,
@@ -281,6 +282,9 @@ def direction(
         ``(S + λ m I)⁻¹`` times the difference of means, with S their covariance within items.
         "auto": what Ledoit and Wolf's shrinkage of S amounts to. Needed with fewer items than
         hidden dimensions. Without a penalty the direction is the difference of means itself.
+    held_out : float, default 0
+        The share of the items, or of each category's words, that is not used, so that
+        :func:`valuebias.shaping_report` can look at them. Which ones depends on their names alone.
     backend : str, type of Backend or Backend
         As in :func:`valuebias.score`; one that takes functions as heads, such as "torch".
     store : str or path, optional
@@ -316,7 +320,7 @@ def direction(
     found = one_model(model, trust_remote_code)
     _check_penalty(penalty)
     engine = get_backend(backend)
-    sides = _asked(contrasts, lexicon, between, by, prompts)
+    sides = _held_out(_asked(contrasts, lexicon, between, by, prompts), held_out)
     head = find_head(found)
     base = hidden_base(found)
     folder = None if store is None else Path(store).expanduser()
@@ -333,7 +337,8 @@ def direction(
         else:
             sample, center, length = _of_contrasts(sides, read)
     label = name or (sides.contrasts.name if isinstance(sides, Sides) else _less(sides))
-    return _estimated(label, sides, sample, center, length, penalty, head, base)
+    asked = {"penalty": penalty, "held_out": held_out}
+    return _estimated(label, sides, sample, center, length, asked, head, base)
 
 
 def one_model(model: Any, trust_remote_code: bool) -> Model:
@@ -379,6 +384,18 @@ def _asked(
             "needs two or more. Add items."
         )
     return sides
+
+
+def _held_out(sides: Sides | WordSides, share: Any) -> Sides | WordSides:
+    expected = "a share of the items, from 0 to below 1"
+    check_number(share, "held_out", expected, least=0, most=1, below=True)
+    kept: Sides | WordSides | None = sides.thinned(share) if share else sides
+    if kept is None:
+        raise ValueBiasError(
+            f"held_out is {share!r}, which leaves too little to estimate a direction from. Give a "
+            "smaller share, or more items."
+        )
+    return kept
 
 
 def _less(sides: WordSides) -> str:
@@ -428,11 +445,11 @@ def _estimated(
     sample: Sample,
     center: Floats,
     length: float,
-    penalty: Any,
+    asked: Mapping[str, Any],
     head: RewardHead,
     base: Base,
 ) -> Direction:
-    difference = sample.difference
+    difference, penalty = sample.difference, asked["penalty"]
     noun = "words" if isinstance(sides, WordSides) else "items"
     first, second = sides.categories if isinstance(sides, WordSides) else sides.said
     if float(np.linalg.norm(difference)) <= _ROUNDING * length:
@@ -453,7 +470,7 @@ def _estimated(
         "contrasts": sides.contrasts.name if isinstance(sides, Sides) else None,
         "lexicon": sides.lexicon.name if isinstance(sides, WordSides) else None,
         "prompts": sides.prompts.name if isinstance(sides, WordSides) else None,
-        "penalty": penalty,
+        **asked,
         "template": base.tokenizer.template_sha256,
         "dtype": base.resolved.source.dtype,
     }

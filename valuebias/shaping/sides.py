@@ -59,6 +59,15 @@ class Sides:
             return None
         return _kept(self.contrasts, kept, self.first, self.by, self.said)
 
+    def thinned(self, share: float) -> Sides | None:
+        """Hold a share of the items out, by a hash of their names; None where too few are left."""
+        items = self.contrasts.items
+        out = frozenset(_drawn(items, share))
+        kept = ~self.contrasts.table.index.get_level_values("item").isin(out)
+        if len(items) - len(out) < 2:
+            return None
+        return _kept(self.contrasts, kept, self.first, self.by, self.said)
+
     def differences(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Give each item's mean of the first group less that of the second; values by row."""
         items, n = self.item, len(self.contrasts)
@@ -165,6 +174,16 @@ class WordSides:
         if min(n_first, len(words) - n_first) < 2:
             return None
         return WordSides(self.lexicon, words, n_first, self.categories, self.prompts)
+
+    def thinned(self, share: float) -> WordSides | None:
+        """Hold a share of each category's words out; None where too few are left."""
+        sides = (self.words[: self.n_first], self.words[self.n_first :])
+        return self.without(frozenset(mark(w) for side in sides for w in _drawn(side, share)))
+
+
+def _drawn(names: Sequence[str], share: float) -> list[str]:
+    ordered = sorted(names, key=lambda name: mark("held out", name))
+    return ordered[: round(share * len(names))]
 
 
 def words_of(source: Any, between: Between | None, prompts: PromptSet) -> WordSides:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from valuebias._core.checks import check_number, check_whole
 from valuebias._core.progress import progress_bar
 from valuebias.errors import ValueBiasError
+from valuebias.training.coherence import SMOOTHNESS_WEIGHT, VALUE_WEIGHT, TemporalCoherence
 from valuebias.training.head import Head, both_sides, check_finite, measured, numbers
 from valuebias.training.solving import Problem, check_bounded, solve
 
@@ -28,6 +29,9 @@ def fit_head(
     penalty: float | None = None,
     standardise: bool = True,
     center_rewards_coefficient: float = 0.0,
+    coherence: TemporalCoherence | None = None,
+    value_weight: float | None = None,
+    smoothness_weight: float | None = None,
     start: Head | npt.ArrayLike | None = None,
 ) -> Head:
     r"""Fit a linear reward head to preferences, exactly.
@@ -45,6 +49,11 @@ def fit_head(
         the features. False: on the weights themselves, and `penalty` must be given.
     center_rewards_coefficient : float, default 0
         Pulls the sum of a pair's two rewards to zero; TRL's ``center_rewards_coefficient``.
+    coherence : TemporalCoherence, optional
+        What :func:`temporal_coherence` gives of the same base's hidden states at every token of
+        answers, such as those of the pairs: adds the two terms of temporal coherence.
+    value_weight, smoothness_weight : float, optional
+        What these weigh; by default 0.1 and 0.01.
     start : Head or array_like of shape (d,), optional
         Weights to start from. It changes nothing but the time taken.
 
@@ -80,6 +89,22 @@ def fit_head(
     tells whether another penalty does better. The differences are not centred, so that it does
     not matter which answer of a pair comes first.
 
+    With `coherence`, this is added, over the tokens t < T of an answer, and with means over
+    tokens first and over answers then:
+
+    .. math::
+
+        n \, \lambda_1 \, E\!\left[(r_t - r_T)^2\right]
+        + n \, \lambda_2 \, E\!\left[(r_{t+1} - r_t)^2\right]
+
+    with :math:`r_t = h_t^\top w` the reward at token t, :math:`r_T` the final one, λ₁
+    `value_weight`, λ₂ `smoothness_weight`. A beginning's reward is to be an estimate of the final
+    one (value regression), and rewards are not to jump (temporal difference). This is our reading
+    of the two terms of Nikulkov (2026, arXiv 2604.22981), whose weights are the defaults. There is
+    one difference to training with :class:`Objective`'s ``"tcrm"``: no gradient is stopped at
+    :math:`r_T`, so that the final reward moves towards its estimates as well. Both terms are then
+    quadratic in w, and the optimum is still exact and the only one.
+
     The differences take 8 n d bytes. 50,000 pairs of 640 features take a few seconds on one core.
 
     Examples
@@ -105,22 +130,25 @@ def fit_head(
     strength = _strength(penalty, len(scale), standardise=standardise)
     name, expected = "center_rewards_coefficient", "a number of at least 0"
     check_number(center_rewards_coefficient, name, expected, least=0, below=True)
-    if not strength and not center_rewards_coefficient and len(differences) <= len(scale):
+    pull = _pull(coherence, value_weight, smoothness_weight, first.shape[1])
+    quadratic = bool(center_rewards_coefficient) or pull is not None
+    if not strength and not quadratic and len(differences) <= len(scale):
         raise ValueBiasError(
             f"{len(differences)} pairs of {len(scale)} features are separable, or have no single "
             "optimum. Give a penalty above 0, or more pairs than features."
         )
     differences /= scale
-    centering: Floats | None = None
-    if center_rewards_coefficient:
-        centering = np.zeros((len(scale), len(scale)))
+    form = np.zeros((len(scale), len(scale))) if quadratic else None
+    if form is not None and center_rewards_coefficient:
         for start_row in range(0, len(first), _BLOCK):
             rows = slice(start_row, start_row + _BLOCK)
             block = np.add(first[rows], second[rows], dtype=np.float64)[:, active] / scale
-            centering += block.T @ block
-        centering *= center_rewards_coefficient / len(first)
+            form += block.T @ block
+        form *= center_rewards_coefficient / len(first)
+    if form is not None and pull is not None:
+        form += pull[0][np.ix_(active, active)] / np.multiply.outer(scale, scale)
     penalties = np.full(len(scale), strength) if standardise else strength / scale**2
-    problem = Problem(differences, penalties, centering)
+    problem = Problem(differences, penalties, form)
     solved, n_iterations, gradient_norm = solve(
         problem, _start(start, first.shape[1])[active] * scale
     )
@@ -139,6 +167,8 @@ def fit_head(
         penalty=strength,
         center_rewards_coefficient=float(center_rewards_coefficient),
         standardised=standardise,
+        value_weight=0.0 if pull is None else pull[1],
+        smoothness_weight=0.0 if pull is None else pull[2],
     )
 
 
@@ -244,6 +274,42 @@ def _strength(penalty: float | None, n_features: int, *, standardise: bool) -> f
         return float(n_features)
     check_number(penalty, "penalty", "a number of at least 0", least=0, below=True)
     return float(penalty)
+
+
+def _pull(
+    coherence: TemporalCoherence | None,
+    value_weight: float | None,
+    smoothness_weight: float | None,
+    n_features: int,
+) -> tuple[Floats, float, float] | None:
+    """Give the quadratic form of both terms with their weights; None where there is none."""
+    given = {"value_weight": value_weight, "smoothness_weight": smoothness_weight}
+    if coherence is None:
+        for name, weight in given.items():
+            if weight is not None:
+                raise ValueBiasError(
+                    f"{name} is {weight!r}, but there is no coherence, whose terms it weighs. Give "
+                    "coherence= what valuebias.ablation.temporal_coherence(...) returns."
+                )
+        return None
+    if not isinstance(coherence, TemporalCoherence):
+        raise ValueBiasError(
+            f"coherence is of type {type(coherence).__name__}; expected what "
+            "valuebias.ablation.temporal_coherence(...) returns."
+        )
+    if len(coherence.value) != n_features:
+        raise ValueBiasError(
+            f"coherence is of {len(coherence.value)} features, and the pairs have {n_features}. "
+            "Make both from hidden states of the same base."
+        )
+    for name, weight in given.items():
+        if weight is not None:
+            check_number(weight, name, "a number of at least 0", least=0, below=True)
+    first = VALUE_WEIGHT if value_weight is None else float(value_weight)
+    second = SMOOTHNESS_WEIGHT if smoothness_weight is None else float(smoothness_weight)
+    if not first and not second:
+        return None
+    return first * coherence.value + second * coherence.smoothness, first, second
 
 
 def _start(start: Head | npt.ArrayLike | None, n_features: int) -> Floats:

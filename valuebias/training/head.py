@@ -20,6 +20,9 @@ __all__ = ["Head", "both_sides", "check_finite", "measured", "numbers"]
 
 Floats = npt.NDArray[np.float64]
 
+_LATER = ("value_weight", "smoothness_weight")
+"""Fields that files of earlier versions lack."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
@@ -45,6 +48,8 @@ class Head:
         As given to :func:`fit_head`, or its default.
     standardised : bool
         Whether the penalty is on the weights of standardised differences.
+    value_weight, smoothness_weight : float
+        Of the terms of temporal coherence, 0 without them.
 
     Examples
     --------
@@ -63,6 +68,8 @@ class Head:
     penalty: float
     center_rewards_coefficient: float
     standardised: bool
+    value_weight: float = 0.0
+    smoothness_weight: float = 0.0
 
     def score(self, features: npt.ArrayLike) -> Floats:
         """Give the rewards of answers.
@@ -156,7 +163,8 @@ class Head:
         """
         text = os.fspath(path)
         try:
-            stored = load_arrays(path, [field.name for field in fields(cls)])
+            names = [field.name for field in fields(cls)]
+            stored = load_arrays(path, names, optional=_LATER)
             weights = stored.pop("weights")
             content = {name: value.item() for name, value in stored.items()}
         except RefusedFileError:

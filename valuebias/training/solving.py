@@ -32,13 +32,14 @@ class Problem:
     # (n, d): features of chosen less those of rejected answers, each feature with mean square 1.
     differences: Doubles
     penalty: Doubles  # (d,): of the square of each weight; half of it, over n, is added
-    # (d, d): half the curvature of the term that pulls the two rewards' sum to zero.
-    centering: Doubles | None
+    # (d, d): half the curvature of terms that are quadratic in the weights, such as the one that
+    # pulls the two rewards' sum to zero.
+    quadratic: Doubles | None
 
     @property
     def is_free(self) -> bool:
         """Whether nothing but the data bounds the weights."""
-        return self.centering is None and not self.penalty.any()
+        return self.quadratic is None and not self.penalty.any()
 
     def value_and_gradient(self, weights: Doubles) -> tuple[float, Doubles]:
         """Give the objective and its gradient.
@@ -55,8 +56,8 @@ class Problem:
             )
         value = float(np.logaddexp(0, -margins).mean() + self.penalty @ weights**2 / (2 * n))
         gradient = self.penalty * weights / n - self.differences.T @ _expit(-margins) / n
-        if self.centering is not None:
-            pull = self.centering @ weights
+        if self.quadratic is not None:
+            pull = self.quadratic @ weights
             value += float(weights @ pull)
             gradient += 2 * pull
         return value, gradient
@@ -72,8 +73,8 @@ class Problem:
         n = len(self.differences)
         seen = self.differences.T @ (spread * (self.differences @ direction))
         product: Doubles = (seen + self.penalty * direction) / n
-        if self.centering is not None:
-            product += 2 * (self.centering @ direction)
+        if self.quadratic is not None:
+            product += 2 * (self.quadratic @ direction)
         return product
 
     def hessian(self, weights: Doubles, *, every: int = 1, least: float = 0.0) -> Doubles:
@@ -89,7 +90,7 @@ class Problem:
             matrix += block.T @ block
         matrix /= len(rows)
         matrix[np.diag_indices_from(matrix)] += self.penalty / len(self.differences)
-        return matrix if self.centering is None else matrix + 2 * self.centering
+        return matrix if self.quadratic is None else matrix + 2 * self.quadratic
 
 
 def solve(problem: Problem, start: Doubles) -> tuple[Doubles, int, float]:

@@ -263,7 +263,9 @@ def test_intervals_miss_nothing_more_often_than_they_say(bases: list[str] | None
     assert len(wrong) > 8
     for key, shares in wrong.items():
         error = max(np.std(shares, ddof=1) / np.sqrt(n), np.sqrt(0.09 / n) / 4)
-        assert np.mean(shares) <= 0.1 + 2 * error, key
+        # Two errors for what a fit estimates too; three where a dozen others are looked at as well.
+        limit = 2 if key[0] == "gap" else 3
+        assert np.mean(shares) <= 0.1 + limit * error, key
 
 
 def test_a_contrast_says_which_groups_and_which_is_the_first() -> None:

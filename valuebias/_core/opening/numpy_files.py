@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,17 @@ def load_array(path: str | os.PathLike[str]) -> NDArray[Any]:
         return _text_checked(np.asarray(np.load(handle, allow_pickle=False)))
 
 
-def load_arrays(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """Read some arrays of a ``.npz`` file."""
+def load_arrays(
+    path: str | os.PathLike[str], names: Iterable[str], *, optional: Collection[str] = ()
+) -> dict[str, NDArray[Any]]:
+    """Read some arrays of a ``.npz`` file, of which some may be missing."""
     where = Path(path)
     with _damage_told(where), zipfile.ZipFile(where) as archive:
         if archive_is_whole(where, archive.comment) is False:
             raise ValueError("it does not hold what was written")
-        return {name: _member(archive, f"{name}.npy", where) for name in names}
+        there = set(archive.namelist())
+        asked = [name for name in names if name not in optional or f"{name}.npy" in there]
+        return {name: _member(archive, f"{name}.npy", where) for name in asked}
 
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
