@@ -18,6 +18,7 @@ from .save import save_figure as save_figure
 from .sensitivity import plot_sensitivity as plot_sensitivity
 from .shaping import plot_shaping as plot_shaping
 from .specs import plot_specs as plot_specs
+from .statistics import plot_statistics as plot_statistics
 from .tokens import TokenTable as TokenTable
 from .tokens import token_table as token_table
 from .trace import plot_trace as plot_trace
