@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import lab_rewards
@@ -118,7 +119,8 @@ def test_half_of_it_leaves_half_of_it(leaning: Model, tmp_path: Path) -> None:
     assert row["verdict"] == "still there"
     said = report.headline()
     assert "(0.5 of it taken out)" in said
-    assert "not removable by this direction: the interval excludes zero" in said
+    assert re.search(r"excludes zero, (4|5)\d% of it is left: not all was taken out\.", said)
+    assert report.removable is None
 
 
 def test_what_a_direction_has_seen_is_no_evidence(leaning: Model, tmp_path: Path) -> None:

@@ -161,6 +161,36 @@ def test_items_are_held_out_by_their_names(tiny: Model, long: ContrastSet) -> No
         valuebias.direction(tiny, long, held_out=0.95, penalty=1)
 
 
+@pytest.mark.parametrize(
+    ("verdict", "after", "fall", "said", "removable"),
+    [
+        ("removed", (0.1, -0.1, 0.3), 0.01, "removed, as far as these items tell", True),
+        ("still there", (0.4, 0.2, 0.6), 0.01, "20% of it is left: it is not removable", False),
+        ("still there", (0.4, 0.2, 0.6), 0.2, "is left, and accuracy falls: it is not", False),
+        ("entangled", (0.1, -0.1, 0.3), 0.2, "falls by 20.0 points, more than 5, so", False),
+    ],
+)
+def test_what_became_of_a_lean_is_said(
+    verdict: str, after: tuple[float, float, float], fall: float, said: str, removable: object
+) -> None:
+    row = {"axis": "length", "first": "long", "second": "short", "unit": "items", "n": 40,
+           "target": True, "verdict": verdict, "before": 2.0, "before_lower": 1.0,
+           "before_upper": 3.0}  # fmt: skip
+    row |= dict(zip(("after", "after_lower", "after_upper"), after, strict=True))
+    measured = {"n": 90, "before": 0.9, "after": 0.9 - fall, "change": -fall,
+                "change_lower": -fall - 0.1, "change_upper": 0.1 - fall}  # fmt: skip
+    made = ShapingReport(
+        pd.DataFrame([row]), pd.DataFrame([measured]), ("m", "n"), {"length": 1.0}, 0.9, 0.05
+    )
+    assert said in made.headline()
+    assert made.removable is removable
+    doubt = "It falls by more than 5 points" if fall > 0.05 else "more than 5 points is not ruled"
+    assert doubt in made.headline()
+    # Without a lean before there is nothing to be removed.
+    none = replace(made, table=made.table.assign(before_lower=-1.0, verdict="removed"))
+    assert "There was no clear lean before" in none.headline()
+
+
 def test_the_figure_has_all_axes_in_order() -> None:
     ends = {"before": 2.0, "before_lower": 1.0, "before_upper": 3.0, "after": 0.5,
             "after_lower": -0.5, "after_upper": 1.5}  # fmt: skip

@@ -43,6 +43,7 @@ _WEIGHTS = (
     ".onnx_data",
     ".h5",
     ".msgpack",
+    ".bin.index.json",
 )
 _DAMAGED = "Download or save the model again."
 
@@ -137,7 +138,14 @@ def rewritten(
     folder = head.resolved.source.folder
     loaded = weight_files(folder, head.resolved.model.name)
     part.mkdir()
+    seen: set[str] = set()
     for root, folders, files in os.walk(folder, followlinks=True):
+        # Links may lead round in a circle.
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = [name for name in folders if name not in (".git", ".cache", "__pycache__")]
         target = part / Path(root).relative_to(folder)
         target.mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from valuebias._core.checks import check_known, check_number
@@ -67,13 +68,15 @@ class ShapingReport:
     def removable(self) -> bool | None:
         """Whether all targets are removed within the fall in accuracy that is tolerated.
 
-        None where accuracy was not looked at, or no target; a lean that is still there is not
-        removable either way.
+        None where accuracy was not looked at, there is no target, or a lean is still there of which
+        but a part was taken out.
         """
-        verdicts = self.table.loc[self.table["target"], "verdict"].tolist()
-        if {"still there", "entangled"} & set(verdicts):
+        targets = self.table[self.table["target"]]
+        kept = targets["verdict"] == "still there"
+        part = [self.removed.get(axis, 1.0) < 1 for axis in targets["axis"]]
+        if (targets["verdict"] == "entangled").any() or (kept & ~np.array(part, dtype=bool)).any():
             return False
-        return None if not verdicts or self.accuracy.empty else True
+        return None if targets.empty or self.accuracy.empty or kept.any() else True
 
     def to_frame(self) -> pd.DataFrame:
         """Return the axes as a table.
@@ -108,7 +111,12 @@ class ShapingReport:
         )
         if row["verdict"] == "still there":
             lost = "" if self._fall() <= self.tolerated else ", and accuracy falls"
-            return f"{said}It is not removable by this direction: the interval excludes zero{lost}."
+            left = 100 * abs(row["after"]) / max(abs(row["before"]), 1e-12)
+            said += f"The interval excludes zero, {left:.0f}% of it is left{lost}: "
+            if share < 1:
+                return f"{said}not all was taken out."
+            more = ", and one of more items may take more out" if left < 100 else ""
+            return f"{said}it is not removable by this direction{more}."
         if row["verdict"] == "entangled":
             return (
                 f"{said}It is not removable without harm: accuracy falls by "
