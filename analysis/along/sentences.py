@@ -45,24 +45,29 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
 
 def by_token(answers: Iterable[Answer]) -> pd.DataFrame:
     """Tabulate answers token by token."""
-    parts = [_tokens(one) for one in answers]
-    if not parts:
+    columns: dict[str, list[Any]] = {name: [] for name in TOKEN_COLUMNS}
+    for one in answers:
+        for name, values in _tokens(one).items():
+            columns[name].append(values)
+    if not columns["token"]:
         return pd.DataFrame(columns=TOKEN_COLUMNS)
-    return pd.concat(parts, ignore_index=True)[TOKEN_COLUMNS]
+    return pd.DataFrame({name: np.concatenate(parts) for name, parts in columns.items()})
 
 
-def _tokens(answer: Answer) -> pd.DataFrame:
+def _tokens(answer: Answer) -> dict[str, NDArray[Any]]:
     n = len(answer.rewards)
-    table = pd.DataFrame(_named(answer) | {"token": np.arange(1, n + 1)})
-    table["part"] = np.where(np.arange(n) < answer.n_own, ANSWER, AFTER)
-    known = answer.ends is not None
-    starts = answer.starts if known else np.full(n, -1)
-    ends = answer.ends if answer.ends is not None else starts
-    texts = [answer.response[a:b] for a, b in zip(starts, ends, strict=True)]
-    table["text"] = texts if known else [""] * n
-    table["start"], table["end"] = starts, ends
-    table["reward"], table["change"] = answer.rewards, answer.changes
-    return table
+    unknown = np.full(n, -1, dtype=np.int64)
+    ends = unknown if answer.ends is None else answer.ends
+    starts = unknown if answer.ends is None else answer.starts
+    texts = np.empty(n, dtype=object)
+    texts[:] = [answer.response[a:b] if a >= 0 else "" for a, b in zip(starts, ends, strict=True)]
+    named = {name: np.full(n, value, dtype=object) for name, value in _named(answer).items()}
+    is_own = np.arange(n) < answer.n_own
+    return named | {
+        "token": np.arange(1, n + 1), "text": texts, "start": starts, "end": ends,
+        "part": np.where(is_own, ANSWER, AFTER).astype(object),
+        "reward": answer.rewards, "change": answer.changes,
+    }  # fmt: skip
 
 
 def by_sentence(answers: Iterable[Answer]) -> pd.DataFrame:
