@@ -139,7 +139,7 @@ def explain(
     table = pd.DataFrame(rows, columns=list(_COLUMNS)).astype({"disk": float, "memory": float})
     # So that what is not known stays None beside True and False.
     table["fits"] = pd.Series([row["fits"] for row in rows], dtype=object)
-    return BackendChoice(_headline(request, here), table, _notes(request, engines))
+    return BackendChoice(_headline(request, here), table, _notes(engines))
 
 
 def _engines(backend: Any) -> list[tuple[Backend, str | None]]:
@@ -317,15 +317,6 @@ def _headline(request: ScoringRequest, here: Machine) -> str:
     return f"{request.kind} scores of {n} model{'s' if n > 1 else ''}; this machine: {here}"
 
 
-def _notes(
-    request: ScoringRequest, engines: Sequence[tuple[Backend, str | None]]
-) -> tuple[str, ...]:
+def _notes(engines: Sequence[tuple[Backend, str | None]]) -> tuple[str, ...]:
     notes = [f"Choose {engine.name!r}: {engine.suits}." for engine, _ in engines if engine.suits]
-    if request.kind == "implicit":
-        notes.append(
-            "Several machines: workers of a Dask cluster (client=, pip install "
-            '"valuebias[cluster]"). Shards are not of policies.'
-        )
-    else:
-        notes.append(_MACHINES)
-    return (*notes, _MORE)
+    return (*notes, _MACHINES, _MORE)

@@ -45,8 +45,12 @@ class Against:
 
 def reference_request(request: ScoringRequest) -> ScoringRequest:
     """Ask for the log-probs of the references, each once."""
-    references = references_of(request.models).values()
-    return replace(request, models=tuple(dict.fromkeys(references)), kind="logprob")
+    references = references_of(request.models)
+    share = request.share
+    if share is not None:
+        share = share.of_references({policy: one.name for policy, one in references.items()})
+    models = tuple(dict.fromkeys(references.values()))
+    return replace(request, models=models, kind="logprob", share=share)
 
 
 def with_reference(policy: PreparedModel, reference: PreparedModel) -> PreparedModel:
