@@ -375,6 +375,28 @@ def test_models_are_found_by_name(rewards: Loopback) -> None:
     score(rewards)
 
 
+def test_models_that_are_not_served_do_not_get_the_scores_of_one_that_is(
+    logprobs: Loopback, tmp_path: Path
+) -> None:
+    """A server of one model is taken at its word, whatever that is called; but not for two."""
+    other = tiny_models.tiny("llama", "logprob", tmp_path / "other", seed=1)
+    models = [Model(logprobs.folder, base="x"), Model(other, base="x")]
+    engine = Server(logprobs.url)
+    asked: Any = {"prompts": PROMPTS, "lexicon": WORDS, "backend": engine}
+    with pytest.raises(ValueBiasError, match=r"both would get the scores of one.*start a server"):
+        valuebias.score(models, kind="logprob", progress=False, **asked)
+    said = valuebias.explain(models, kind="logprob", **asked).to_frame()
+    assert said["scores"].tolist() == ["yes", "no"]
+    templates = [models[0], Model(logprobs.folder, name="plain", base="x", template="plain")]
+    assert score(logprobs, engine).sizes["model"] == 1
+    assert valuebias.score(templates, kind="logprob", progress=False, **asked).sizes["model"] == 2
+    policy = Model(other, reference=str(logprobs.folder), base="x")
+    with pytest.raises(ValueBiasError, match=r"runs 'served.* for both.*backend=\"torch\""):
+        valuebias.score(policy, kind="implicit", progress=False, **asked)
+    (row,) = valuebias.explain(policy, kind="implicit", **asked).to_frame().to_dict("records")
+    assert (row["scores"], "for both" in row["reason"]) == ("no", True)
+
+
 def test_secrets_of_an_address_stay_there(
     rewards: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:

@@ -495,3 +495,21 @@ def test_from_the_command_line(lm: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     expected = scores(adapter, "logprob", prompts=prompts, lexicon=words)
     np.testing.assert_array_equal(valuebias.read(store)["score"], expected["score"])
+
+
+@needs_peft
+@pytest.mark.parametrize("way", ["location", "adapter"])
+def test_a_policy_that_is_an_adapter_of_its_reference(lm: Path, tmp_path: Path, way: str) -> None:
+    """As DPO with LoRA trains it."""
+    adapter = adapt(lm, tmp_path / "dpo", "logprob")
+    held: Any = {"reference": str(lm), "beta": 0.1, "base": "x"}
+    policy = Model(adapter, **held) if way == "location" else Model(lm, adapter=adapter, **held)
+    found = scores([policy], "implicit")["score"].to_numpy()[0]
+    merged = merge(lm, adapter, tmp_path / "merged", "logprob")
+    both = scores([Model(merged, base="x"), Model(lm, base="x")], "logprob")["score"].to_numpy()
+    wanted = 0.1 * (both[0] - both[1])
+    assert wanted.std() > 0.01
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+    itself = Model(adapter, reference=Model(adapter, name="again"), base="x")
+    with pytest.raises(ValueBiasError, match="is its own reference"):
+        scores([itself], "implicit")

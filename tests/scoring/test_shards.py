@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -572,16 +573,82 @@ def test_shares_are_disjoint_and_alike(costs: Sequence[int], n: int) -> None:
     assert min(loads) >= sum(loads) / n - largest
 
 
-def test_policies_are_not_divided(tmp_path: Path) -> None:
-    policy = valuebias.Model("org/policy", reference="org/base")
-    for call in (valuebias.score, valuebias.plan):
-        with pytest.raises(ValueBiasError, match=r"Found shard= for policies.*without shard="):
-            call(
-                policy,
-                kind="implicit",
-                shard=(1, 2),
-                **({"store": tmp_path / "s.zarr"} if call is valuebias.score else {}),
-            )
+@pytest.fixture(scope="module")
+def policies(models: dict[str, list[Model]], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Three policies, two of which were held to one model."""
+    folder = tmp_path_factory.mktemp("policies")
+    places = [str(tiny_models.tiny("llama", "logprob", folder / f"{k}", seed=k)) for k in range(5)]
+    return [
+        Model(place, name=f"policy {i}", reference=places[3 + i // 2], beta=0.1 + i, base="x")
+        for i, place in enumerate(places[:3])
+    ]
+
+
+@requires_models
+@pytest.mark.parametrize("n", [2, 4, 20])
+def test_policies_merged_are_what_one_process_writes(
+    policies: list[Model], tmp_path: Path, n: int
+) -> None:
+    """Each shard scores its references for its own part; their stores may be given, too."""
+    whole = score(policies, tmp_path / "whole.zarr", kind="implicit", backend="torch")
+    shards(policies, tmp_path / "parts", n, kind="implicit", backend="torch")
+    every = sorted((tmp_path / "parts").glob("*.zarr"))
+    if n < 20:
+        assert len(every) == 2 * n
+    merged = valuebias.merge(every, out=tmp_path / "merged.zarr")
+    xr.testing.assert_identical(merged.drop_attrs(), whole.drop_attrs())
+    assert without_shards(tmp_path / "merged.zarr") == contents(tmp_path / "whole.zarr")
+    before = finished(tmp_path / "merged.zarr")
+    score(policies, tmp_path / "merged.zarr", kind="implicit", backend="torch")
+    assert finished(tmp_path / "merged.zarr") == before
+
+
+@requires_models
+def test_a_shard_of_policies_scores_references_for_its_part_alone(
+    policies: list[Model], tmp_path: Path
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        parts = shards(policies, tmp_path, 4, kind="implicit", backend="torch")
+    assert sum(part.n_scores for part in parts) == 3 * len(PROMPTS) * len(WORDS)
+    for part in parts:
+        beside = Path(part).with_suffix(".references.zarr")
+        with pytest.warns(ValueBiasWarning, match=f"shard {part.index} of 4"):
+            kept, own = valuebias.read(beside), valuebias.read(Path(part))
+        for model in kept["model"].to_numpy().tolist():
+            of_model = own["reference"].to_numpy() == model
+            asked = own["score"].isel(model=of_model).notnull().any("model")
+            xr.testing.assert_equal(kept["score"].sel(model=model, drop=True).notnull(), asked)
+    with pytest.raises(ValueBiasError, match="of policies' references, for one shard"):
+        valuebias.merge([beside], out=tmp_path / "all.zarr")
+
+
+@requires_models
+def test_a_shard_of_policies_that_was_interrupted_goes_on(
+    policies: list[Model], tmp_path: Path
+) -> None:
+    asked = {"kind": "implicit", "batch_tokens": 60}
+    for after in (0, 1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            score(policies, tmp_path / "1.zarr", shard=(1, 2), backend=Stopping(after), **asked)
+    score(policies, tmp_path / "1.zarr", shard=(1, 2), **asked)
+    score(policies, tmp_path / "2.zarr", shard=(2, 2), **asked)
+    stores = [tmp_path / f"{i}.zarr" for i in (1, 2)]
+    merged = valuebias.merge(stores, out=tmp_path / "merged.zarr")
+    whole = score(policies, tmp_path / "whole.zarr", **asked)
+    xr.testing.assert_identical(merged.drop_attrs(), whole.drop_attrs())
+
+
+@requires_models
+def test_a_plan_of_a_shard_of_policies(policies: list[Model]) -> None:
+    plans = [
+        valuebias.plan(policies, prompts=PROMPTS, lexicon=WORDS, kind="implicit", shard=part)
+        for part in (None, (1, 2), (2, 2))
+    ]
+    pairs = [plan.table["pairs"] for plan in plans]
+    own = [some[[not name.endswith("(reference)") for name in some.index]].sum() for some in pairs]
+    assert own[0] == own[1] + own[2] == 3 * len(PROMPTS) * len(WORDS)
+    assert any(name.endswith("(reference)") for name in pairs[1].index)
 
 
 def test_what_is_no_store_is_said(tmp_path: Path) -> None:

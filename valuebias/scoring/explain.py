@@ -24,7 +24,13 @@ from valuebias.models.resolve import resolve, sketch
 from valuebias.models.sizes import ITEM, Size, size_of
 from valuebias.models.spec import Model
 from valuebias.scoring.choice import BackendChoice, gigabytes
-from valuebias.scoring.prepare import LookedInto, Tokenizers, check_kind, look_into
+from valuebias.scoring.prepare import (
+    LookedInto,
+    Tokenizers,
+    check_kind,
+    check_served_apart,
+    look_into,
+)
 from valuebias.scoring.references import check_same_ids, no_change, reference_request
 from valuebias.scoring.request import Kind, ScoringRequest, Words, make_request
 
@@ -128,10 +134,12 @@ def explain(
     # A server that does not answer is waited for once.
     missing = {id(engine): engine.available() for engine, _ in engines}
     tokenizers = Tokenizers()
+    running: dict[int, dict[str, Model]] = {id(engine): {} for engine, _ in engines}
     for model in request.models:
         of_model = []
         for engine, package in engines:
-            verdict = _verdict(request, model, engine, tokenizers, missing[id(engine)] is None)
+            ready = missing[id(engine)] is None
+            verdict = _verdict(request, model, engine, tokenizers, ready, running[id(engine)])
             row = _row(model, engine, package, verdict, missing[id(engine)], here)
             of_model.append((engine, verdict, row))
         _recommend(of_model, here)
@@ -139,7 +147,7 @@ def explain(
     table = pd.DataFrame(rows, columns=list(_COLUMNS)).astype({"disk": float, "memory": float})
     # So that what is not known stays None beside True and False.
     table["fits"] = pd.Series([row["fits"] for row in rows], dtype=object)
-    return BackendChoice(_headline(request, here), table, _notes(request, engines))
+    return BackendChoice(_headline(request, here), table, _notes(engines))
 
 
 def _engines(backend: Any) -> list[tuple[Backend, str | None]]:
@@ -153,7 +161,12 @@ def _engines(backend: Any) -> list[tuple[Backend, str | None]]:
 
 
 def _verdict(
-    request: ScoringRequest, model: Model, engine: Backend, tokenizers: Tokenizers, ready: bool
+    request: ScoringRequest,
+    model: Model,
+    engine: Backend,
+    tokenizers: Tokenizers,
+    ready: bool,
+    running: dict[str, Model],
 ) -> _Verdict:
     """Put a model through the checks that scoring begins with, as far as they can be made here."""
     why: ValueBiasError | None = None
@@ -161,6 +174,7 @@ def _verdict(
         try:
             check_kind(request, engine)
             looked = _looked_into(request, model, engine, tokenizers, with_weights, ready)
+            check_served_apart(looked.served, looked.resolved.model, running)
         except (NotHere, NotInstalled) as error:
             why = why or error
         except ValueBiasError as error:
@@ -211,7 +225,7 @@ def _looked_into(
     mine, theirs = looked.resolved.source, reference.resolved.source
     same = (*mine.loaded_alike(), mine.adapter) == (*theirs.loaded_alike(), theirs.adapter)
     if same or (looked.served is not None and looked.served == reference.served):
-        raise no_change(model.name)
+        raise no_change(model.name, looked.served)
     return looked
 
 
@@ -317,15 +331,6 @@ def _headline(request: ScoringRequest, here: Machine) -> str:
     return f"{request.kind} scores of {n} model{'s' if n > 1 else ''}; this machine: {here}"
 
 
-def _notes(
-    request: ScoringRequest, engines: Sequence[tuple[Backend, str | None]]
-) -> tuple[str, ...]:
+def _notes(engines: Sequence[tuple[Backend, str | None]]) -> tuple[str, ...]:
     notes = [f"Choose {engine.name!r}: {engine.suits}." for engine, _ in engines if engine.suits]
-    if request.kind == "implicit":
-        notes.append(
-            "Several machines: workers of a Dask cluster (client=, pip install "
-            '"valuebias[cluster]"). Shards are not of policies.'
-        )
-    else:
-        notes.append(_MACHINES)
-    return (*notes, _MORE)
+    return (*notes, _MACHINES, _MORE)

@@ -97,7 +97,9 @@ def merge(
             f"{shown(wrong)} is among the stores; expected paths of stores, or what "
             "valuebias.score(..., shard=...) returned."
         )
-    parts = _of_one_request([_opened(Path(fspath(each))) for each in given])
+    opened = [_opened(Path(fspath(each))) for each in given]
+    # Log-probs of references, which lie beside the shards and have done what they are for.
+    parts = _of_one_request([part for part in opened if not part.share.references] or opened)
     _check_models(parts)
     _check_finished(parts)
     coords = {name: entry["coords"] for part in parts for name, entry in part.models.items()}
@@ -174,6 +176,11 @@ def _of_one_request(parts: Sequence[_Part]) -> list[_Part]:
     if not parts:
         raise ValueBiasError("No store was given. Give the stores of all shards.")
     first = parts[0]
+    if first.share.references:
+        raise ValueBiasError(
+            f"{str(first.path)!r} has the log-probs of policies' references, for one shard. Give "
+            "the stores of the policies' shards, beside which it lies."
+        )
     for part in parts[1:]:
         difference = part.share.difference(first.share)
         if not difference:

@@ -38,7 +38,7 @@ from valuebias.scoring.request import (
     contrast_request,
     make_request,
 )
-from valuebias.scoring.sharing import check_shard
+from valuebias.scoring.sharing import Share, check_shard
 
 __all__ = ["ScoringPlan", "plan"]
 
@@ -69,6 +69,7 @@ def _seconds(value: float) -> str:
 
 
 _MODEL = "model"
+_OF_REFERENCE = "{} (reference)"
 _NOTHING_MORE = {"packs": 0.0, "tokens": 0.0, "flop": 0.0, "shared": 1.0}
 _COLUMNS: dict[str, Callable[[float], str]] = {
     "pairs": "{:,.0f}".format,
@@ -240,7 +241,7 @@ def plan(
         request = make_request(
             models, prompts=prompts, lexicon=lexicon, tokens_as=tokens_as, **same
         )
-    part = None if shard is None else check_shard(shard, request.kind)
+    part = None if shard is None else check_shard(shard)
     engine = get_backend(backend)
     request = with_labels(request, engine, weights=False)
     if part is not None:
@@ -254,7 +255,8 @@ def plan(
     bases, lines = {}, []
     passes: dict[Model, str] = {}
     for name, model in _to_run(request).items():
-        if share is not None and not share.rows(name):
+        part_of = _part(request, name)
+        if part_of is not None and not part_of.rows(name):
             continue
         resolved = resolve(
             model, kind=request.measured, with_weights=False, adapted=engine.adapters
@@ -283,7 +285,8 @@ def plan(
         first = passes.setdefault(alike, name) if engine.several_labels else name
         if first == name:
             packs = tokens or _BATCH_TOKENS
-            counts = _count(request, name, engine, tokenizer, resolved.model_config, packs)
+            asked = replace(request, share=part_of)
+            counts = _count(asked, name, engine, tokenizer, resolved.model_config, packs)
         else:
             said.append(f"this label is read from the passes of {first!r}.")
             counts = rows[first] | _NOTHING_MORE
@@ -296,7 +299,7 @@ def plan(
     whole = ("pairs", "packs", "tokens", "unpacked")
     table = table.astype(dict.fromkeys(whole, np.int64)).rename_axis(_MODEL)
     if share is not None:
-        n_rows = sum(len(share.rows(name)) for name in rows)
+        n_rows = sum(len(share.rows(name)) for name in share.names())
         total = sum(-(-share.n_prompts // one.prompts) for one in share.work)
         lines.append(
             f"This is {share}: {n_rows} of the {total} parts that the request can be divided into."
@@ -336,8 +339,19 @@ def _to_run(request: ScoringRequest) -> dict[str, Model]:
     models = {model.name: model for model in request.models}
     if request.kind == "implicit":
         references = references_of(request.models).values()
-        models |= {f"{model.name} (reference)": model for model in references}
+        models |= {_OF_REFERENCE.format(model.name): model for model in references}
     return models
+
+
+def _part(request: ScoringRequest, name: str) -> Share | None:
+    """Give the shard's part of a model, by what the plan calls it."""
+    share = request.share
+    if share is None or any(model.name == name for model in request.models):
+        return share
+    references = references_of(request.models)
+    return share.of_references(
+        {policy: _OF_REFERENCE.format(one.name) for policy, one in references.items()}
+    )
 
 
 def _option(engine: Backend, name: str) -> Any:

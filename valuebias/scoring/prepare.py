@@ -32,6 +32,7 @@ __all__ = [
     "Tokenizers",
     "by_base",
     "check_kind",
+    "check_served_apart",
     "checkpoint_of",
     "first_asked",
     "look_into",
@@ -206,6 +207,9 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
             n_tokens=looked.n_tokens,
         )
         prepared.append(PreparedModel(resolved=resolved, entry=entry, tokenizers=tokenizers))
+    running: dict[str, Model] = {}
+    for one in prepared:
+        check_served_apart(one.entry.settings.get("model served"), one.resolved.model, running)
     found = {one.name: one.resolved.model for one in prepared}
     # Of the others as well, because a base may be followed through them.
     models = [
@@ -214,6 +218,20 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
         for model in request.models
     ]
     return _sharing(_with_last_bases(prepared, models))
+
+
+def check_served_apart(served: str | None, model: Model, running: dict[str, Model]) -> None:
+    """Refuse a server's model for a second one of a request; `running` has those before."""
+    if served is None:
+        return
+    first = running.setdefault(served, model)
+    if (first.location, first.revision) != (model.location, model.revision):
+        raise ValueBiasError(
+            f"The server would be asked for the model {model.name!r}, and runs {served!r}, which "
+            f"it would be asked for {first.name!r} as well: both would get the scores of one. Give "
+            "the model that it runs alone; start a server for the other, and score it by another "
+            "call. A store takes both, one after the other."
+        )
 
 
 def shared(request: ScoringRequest, engine: Backend, index: int, n: int) -> ScoringRequest:

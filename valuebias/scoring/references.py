@@ -45,8 +45,12 @@ class Against:
 
 def reference_request(request: ScoringRequest) -> ScoringRequest:
     """Ask for the log-probs of the references, each once."""
-    references = references_of(request.models).values()
-    return replace(request, models=tuple(dict.fromkeys(references)), kind="logprob")
+    references = references_of(request.models)
+    share = request.share
+    if share is not None:
+        share = share.of_references({policy: one.name for policy, one in references.items()})
+    models = tuple(dict.fromkeys(references.values()))
+    return replace(request, models=models, kind="logprob", share=share)
 
 
 def with_reference(policy: PreparedModel, reference: PreparedModel) -> PreparedModel:
@@ -104,13 +108,28 @@ def check_same_ids(
 def check_not_its_own(policy: PreparedModel) -> None:
     """Refuse a policy whose files, or what a server calls it, are its reference's."""
     settings = policy.entry.settings
-    for key in ("weights", "model served"):
-        if settings.get(key) and settings[key] == settings[f"{key} of the reference"]:
-            raise no_change(policy.name)
+
+    def same(key: str) -> bool:
+        return bool(settings.get(key) == settings.get(f"{key} of the reference"))
+
+    # The weights of an adapter are those of its base, which is its reference as a rule.
+    own = settings.get("weights") is not None and same("weights") and same("adapter")
+    served = settings.get("model served")
+    if own or (served is not None and same("model served")):
+        raise no_change(policy.name, served)
 
 
-def no_change(name: str) -> ValueBiasError:
+def no_change(name: str, served: str | None = None) -> ValueBiasError:
     """Refuse a policy whose log-probs are its reference's: all its rewards would be zero."""
+    if served is not None:
+        return ValueBiasError(
+            f"The server would be asked for the policy {name!r} and for its reference, and runs "
+            f"{shown(served)} for both, so that all implicit rewards would be zero. A server runs "
+            'one model, as a rule: score policies with backend="torch".',
+            in_shell=f"The server would be asked for the policy {name!r} and for its reference, "
+            f"and runs {shown(served)} for both, so that all implicit rewards would be zero. A "
+            "server runs one model, as a rule: score policies with --backend torch.",
+        )
     return ValueBiasError(
         f"The model {name!r} is its own reference: both have the same weights, so that all "
         "implicit rewards are zero. Give the trained policy as the model, and as its reference the "

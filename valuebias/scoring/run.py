@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -15,7 +16,7 @@ from valuebias._core.atomic import probe
 from valuebias.backends import memory
 from valuebias.backends.base import Backend
 from valuebias.backends.registry import get_backend
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.models import bases
 from valuebias.models.references import references_of
 from valuebias.scoring import cluster
@@ -180,7 +181,8 @@ def score(
         ``(i, n)``: score the i-th of n parts only, i from 1, into a `store` of its own, so that
         several processes or machines do one request together. All are given the same request, and
         :func:`valuebias.merge` puts their stores together. Which part is whose depends on the
-        request alone; only the weights of models in it are needed. Not of policies.
+        request alone; only the weights of models in it are needed. References of policies are
+        scored by each shard for its own part.
     client : distributed.Client, optional
         A client of a Dask cluster, whose workers compute; this process alone writes the store. A
         worker keeps one model loaded. What a worker that was killed had is computed again by the
@@ -269,7 +271,7 @@ def scored(
 ) -> xr.Dataset | xr.DataTree | ScoringShard:
     """Do what a request asks for; see :func:`score`."""
     client = how["client"]
-    part = None if shard is None else check_shard(shard, request.kind)
+    part = None if shard is None else check_shard(shard)
     engine = get_backend(backend)
     check_kind(request, engine)
     request = with_labels(request, engine)
@@ -311,8 +313,8 @@ def _held_to(
 ) -> tuple[list[PreparedModel], dict[str, Against]]:
     """Score what policies are held to, as far as it is needed; each reference once."""
     asked = reference_request(request)
-    references = {model.name: model for model in prepare(asked, engine, kept=path is not None)}
     named = references_of(request.models)
+    references = {model.name: model for model in prepare(asked, engine, kept=path is not None)}
     prepared = []
     for policy in policies:
         reference = references[named[policy.name].name]
@@ -329,7 +331,10 @@ def _held_to(
     beside = None if path is None else path.with_suffix(".references.zarr")
     reference_keeper = _keeper(beside, asked)
     _fill(reference_keeper, asked, engine, needed, {}, warn=False, **how)
-    tokens = reference_keeper.scores()["token_logprob"]
+    with warnings.catch_warnings():
+        # That a shard has not all of them: it needs no others.
+        warnings.simplefilter("ignore", ValueBiasWarning)
+        tokens = reference_keeper.scores()["token_logprob"]
     return prepared, {
         model.name: Against(
             tokens.sel(model=model.reference).to_numpy(), float(model.resolved.model.beta)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -47,6 +47,9 @@ class Share:
     n: int  # of how many
     n_prompts: int
     work: tuple[Work, ...]  # of all models of the request, in its order
+    # Where the models are policies and those to be scored their references: each policy's name with
+    # its reference's. A reference is scored where its policies are.
+    references: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         """Name it, as in messages."""
@@ -54,12 +57,15 @@ class Share:
 
     def rows(self, name: str) -> frozenset[int]:
         """Say which rows of a model's blocks belong to the shard."""
-        return frozenset(row for row, shard in self._owners()[name] if shard == self.index)
+        return self._own()[name]
 
     def names(self) -> list[str]:
         """List the models of which the shard has any."""
-        owners = self._owners().items()
-        return [name for name, rows in owners if any(shard == self.index for _, shard in rows)]
+        return [name for name, rows in self._own().items() if rows]
+
+    def of_references(self, references: Mapping[str, str]) -> Share:
+        """Give the part of the references, by the name of their policies, that the shard needs."""
+        return replace(self, references=tuple(references.items()))
 
     def of(self, name: str, blocks: Iterable[_B]) -> list[_B]:
         """Keep the shard's own among the blocks of a model."""
@@ -68,8 +74,24 @@ class Share:
 
     def prompts(self, name: str) -> int:
         """Count the prompts after which the shard scores a model."""
-        each = next(one.prompts for one in self.work if one.name == name)
+        policies = {one: policy for policy, one in self.references}
+        name_there = policies.get(name, name)
+        each = next(one.prompts for one in self.work if one.name == name_there)
         return sum(min(each, self.n_prompts - row * each) for row in self.rows(name))
+
+    def _own(self) -> dict[str, frozenset[int]]:
+        """Give for each model the rows that belong to the shard."""
+        owners = self._owners().items()
+        own = {
+            name: frozenset(row for row, shard in rows if shard == self.index)
+            for name, rows in owners
+        }
+        if not self.references:
+            return own
+        needed: dict[str, frozenset[int]] = {}
+        for policy, reference in self.references:
+            needed[reference] = needed.get(reference, frozenset()) | own[policy]
+        return needed
 
     def _owners(self) -> dict[str, list[tuple[int, int]]]:
         """Give for each model its rows, each with the shard that it belongs to.
@@ -91,7 +113,8 @@ class Share:
     def record(self) -> dict[str, Any]:
         """Say in JSON's types which shard it is, and of what."""
         work = [{"name": w.name, "prompts": w.prompts, "cost": w.cost} for w in self.work]
-        return {"index": self.index, "n": self.n, "n_prompts": self.n_prompts, "models": work}
+        said = {"index": self.index, "n": self.n, "n_prompts": self.n_prompts, "models": work}
+        return said | ({"references": dict(self.references)} if self.references else {})
 
     @classmethod
     def recorded(cls, provenance: Mapping[str, Any]) -> Share | None:
@@ -109,10 +132,12 @@ class Share:
                 n=int(said["n"]),
                 n_prompts=int(said["n_prompts"]),
                 work=work,
+                references=tuple(dict(said.get("references", {})).items()),
             )
             # More prompts than anyone has would fill the memory with rows.
             whole = 0 < share.n_prompts <= _MOST and all(min(w.prompts, w.cost) > 0 for w in work)
-            if not (1 <= share.index <= share.n and work and whole):
+            known = {policy for policy, _ in share.references} <= {w.name for w in work}
+            if not (1 <= share.index <= share.n and work and whole and known):
                 raise ValueError
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueBiasError(
@@ -135,6 +160,8 @@ class Share:
             return f"other models ({' and '.join(said)})"
         if names != others:
             return "the models in another order"
+        if self.references != other.references:
+            return "other references"
         pairs = list(zip(self.work, other.work, strict=True))
         changed = [one.name for one, two in pairs if one.prompts != two.prompts]
         if changed:
@@ -206,14 +233,14 @@ def say_finished(shard: ScoringShard, how: str) -> str:
     )
 
 
-def check_shard(shard: Any, kind: str) -> tuple[int, int]:
-    """Check what was given as ``shard=`` for scores of a kind.
+def check_shard(shard: Any) -> tuple[int, int]:
+    """Check what was given as ``shard=``.
 
     Examples
     --------
-    >>> check_shard((3, 8), "reward")
+    >>> check_shard((3, 8))
     (3, 8)
-    >>> check_shard((0, 8), "reward")
+    >>> check_shard((0, 8))
     Traceback (most recent call last):
     ...
     valuebias.errors.ValueBiasError: shard is (0, 8); expected (i, n), the i-th of n shards, ...
@@ -224,12 +251,6 @@ def check_shard(shard: Any, kind: str) -> tuple[int, int]:
         raise ValueBiasError(
             f"shard is {shown(shard)}; expected (i, n), the i-th of n shards, counted from 1 as in "
             "(3, 8)."
-        )
-    if kind == "implicit":
-        raise ValueBiasError(
-            "Found shard= for policies, whose references are scored once for all of them; "
-            "expected kind='reward' or 'logprob'. Score the policies without shard=; a store "
-            "goes on where it stopped."
         )
     return int(shard[0]), int(shard[1])
 
