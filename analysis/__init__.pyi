@@ -1,3 +1,4 @@
+from . import along as along
 from . import auditing as auditing
 from . import classical as classical
 from . import contrasting as contrasting

@@ -199,7 +199,9 @@ def _checked(backend: Backend, package: str | None) -> Backend:
         return backend
     command = _install(backend, package)
     advice = f" Install what it needs with: {command}" if command else ""
-    raise ValueBiasError(f"The backend {backend.name!r} cannot run here: {reason}.{advice}")
+    raise ValueBiasError(
+        f"The backend {backend.name!r} cannot run here: {reason.rstrip('.')}.{advice}"
+    )
 
 
 def _install(backend: Backend, package: str | None) -> str:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from valuebias._core.checks import check_known
+from valuebias._core.checks import check_known, check_number, check_whole
 from valuebias.backends.base import Backend, LoadedModel, Source
 from valuebias.backends.configuration import stated_class
 from valuebias.backends.server_client import Client, Refused, shown
@@ -103,6 +103,22 @@ class Server(Backend):
     timeout: float = 600.0
     again: float = 0.01
     drift: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Refuse what no request could be sent with, or would be waited for without end."""
+        for name in ("address", "model", "key"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise ValueBiasError(
+                    f"{name} of a server is of type {type(value).__name__}; expected text."
+                )
+        check_whole(self.in_flight, "in_flight", least=1)
+        check_whole(self.batch, "batch", least=1)
+        check_whole(self.retries, "retries", least=0)
+        seconds = "a number of seconds above 0, a day at most"
+        check_number(self.timeout, "timeout", seconds, least=0, above=True, most=86_400)
+        check_number(self.again, "again", "a share between 0 and 1", least=0, most=1)
+        check_number(self.drift, "drift", "a number of at least 0", least=0)
 
     def __repr__(self) -> str:
         """Name the server, without what only it may know."""

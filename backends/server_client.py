@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from valuebias._core.text import visible
 from valuebias.errors import ValueBiasError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Client", "Refused", "chunks", "shown"]
 
 _BUSY = (429, 500, 502, 503, 504)
+_HIDDEN = "…"
 _LONGEST = 300  # characters of an answer that a message repeats
 
 
@@ -39,12 +41,21 @@ class Refused(ValueBiasError):
 def shown(url: str) -> str:
     """Give an address without a user, a password and whatever follows its path.
 
+    Nothing is shown of one in which it cannot be told what is secret.
+
     Examples
     --------
     >>> shown("https://me:secret@host:8000/v1?key=secret")
     'https://host:8000/v1'
+    >>> shown("https://me:sec/ret@host:8000")
+    '…'
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return _HIDDEN
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        return _HIDDEN
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
@@ -60,19 +71,21 @@ class Client:
     ) -> None:
         import urllib3
 
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueBiasError(
-                f"The address of a server is {shown(url)!r}; expected one such as "
-                "'http://127.0.0.1:8000'."
-            )
+        parts = _parts(url)
         self.url = shown(url).rstrip("/").removesuffix("/v1")
         self._in_flight = in_flight
         self._retries = retries
         headers = {"content-type": "application/json"}
         if parts.username is not None:
             both = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            headers |= urllib3.make_headers(basic_auth=both)
+            headers["authorization"] = f"Basic {b64encode(both.encode()).decode()}"
+        # Of a file, or of a shell, a key often has a line break at its end.
+        key = (key or "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueBiasError(
+                "The key of the server has a line break in it, or a character beyond ASCII, which "
+                "cannot be sent. Copy it once more: into VALUEBIAS_SERVER_KEY, or key=."
+            )
         if key:
             headers["authorization"] = f"Bearer {key}"
         self._pool = urllib3.PoolManager(
@@ -154,6 +167,22 @@ class Client:
         return _parsed(answer, what)
 
 
+def _parts(url: str) -> SplitResult:
+    """Take an address apart; refuse what is none."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or shown(url) == _HIDDEN:
+        raise ValueBiasError(
+            f"The address of a server is {shown(url)!r}; expected one such as "
+            "'http://127.0.0.1:8000'. In a user or a password write '/', '?', '#' and '@' as %2F, "
+            "%3F, %23 and %40."
+        )
+    return parts
+
+
 def _retry(times: int) -> urllib3.Retry:
     import urllib3
 
@@ -171,7 +200,7 @@ def _parsed(answer: Any, what: str) -> Any:
     kind = str(answer.headers.get("content-type", ""))
     try:
         return json.loads(answer.data) if "json" in kind else answer.data.decode()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueBiasError(
             f"{what} answered what is not JSON: {_message(answer.data)}. Expected the answer of a "
             "server such as vLLM's; see whether something else answers at that address."
@@ -183,7 +212,7 @@ def _message(content: bytes) -> str:
     text = content.decode(errors="replace")
     try:
         read = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         read = None
     if isinstance(read, dict):
         inner = read.get("error", read)

@@ -30,6 +30,7 @@ _PREFIX_CACHE = re.compile(
 )
 # The same number, but for how it was written: what a server answers that does not do as it is told.
 _SAME = 1e-7
+_LARGEST = float(np.finfo(np.float32).max)
 _ROUNDED = 1e-3  # above zero, where rounding may leave a log-prob
 
 
@@ -202,10 +203,11 @@ class ServedModel(LoadedModel):
             )
         if len(logits) != (known or 1):
             raise self._wrong(f"it has {len(logits)} labels, and the model {known or 1}")
-        value = float(logits[self._source.label])
-        if not np.isfinite(value):
-            raise self._wrong(f"a reward is {value}")
-        return value
+        value = logits[self._source.label]
+        # A whole number of JSON may be larger than any float.
+        if not -_LARGEST <= value <= _LARGEST:
+            raise self._wrong(f"a reward is {str(value)[:20]}")
+        return float(value)
 
     def _read_logprobs(self, body: dict[str, Any], answer: Any) -> list[Doubles]:
         rows = self._rows(answer, "choices", len(body["prompt"]))
@@ -256,7 +258,7 @@ class ServedModel(LoadedModel):
         named = answer.get("model", self._model)
         if named != self._model:
             raise self._wrong(f"it is that of the model {named!r}")
-        by_index = {row.get("index"): row for row in rows}
+        by_index = {i: row for row in rows if isinstance(i := row.get("index"), int)}
         if set(by_index) != set(range(n)):
             raise self._wrong("it does not say which answer is to which question ('index')")
         return [by_index[i] for i in range(n)]

@@ -93,6 +93,12 @@ ELSEWHERE = {
         ),
         "tests/fitting/test_items.py::test_what_takes_words_says_what_takes_contrast_sets",
     ),
+    ("valuebias/training/bradley_terry.py", "valuebias.ablation.temporal_coherence(...)"): (
+        "tests/training/test_coherence.py::test_the_head_is_the_optimum_of_the_formula"
+    ),
+    ("valuebias/ablation/study.py", "valuebias.ablation.fit_head(..., coherence=...)"): (
+        "tests/training/test_coherence.py::test_the_head_is_the_optimum_of_the_formula"
+    ),
     ("backends/heads.py", "head.float()"): (
         "tests/backends/test_heads.py::test_modules_of_the_users"
     ),
@@ -251,6 +257,8 @@ EXCUSED = {
         "valuebias.score(..., lexicon='agency-communion')",
     ): _SCORED,
     ("valuebias/schema/contrast_scores.py", "valuebias.score_contrasts(...)"): _SCORED,
+    ("analysis/along/readings.py", "valuebias.score_contrasts(..., read='all')"): _SCORED,
+    ("valuebias/fitting/along.py", "valuebias.score_contrasts(..., read='all')"): _SCORED,
     ("valuebias/cli/sources.py", "valuebias score {} --store scores"): _SCORED,
     ("valuebias/cli/sources.py", "valuebias ablate {} --out ablation"): _SCORED,
     ("valuebias/io/files.py", "valuebias score"): _SCORED,

@@ -200,6 +200,20 @@ def test_contrast_sets_as_the_guide_shows_them(
 
 
 @pytest.mark.slow
+def test_rewards_along_an_answer_as_the_guide_shows_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names: dict[str, Any] = {}
+    for code in blocks("along.md", "python"):
+        exec(code, names)  # noqa: S102 - our own guide
+    assert "accuracy" in capsys.readouterr().out
+    assert names["page"].startswith("<div")
+    assert len(names["figure"].axes) == 2
+    coherent, plain = (names["coherence"].of(names[name]) for name in ("head", "plain"))
+    assert coherent["value"] < plain["value"]
+
+
+@pytest.mark.slow
 def test_training_reward_models_as_the_guide_shows_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

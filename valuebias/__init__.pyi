@@ -29,6 +29,8 @@ from .errors import ValueBiasWarning as ValueBiasWarning
 from .fitting.ablation import fit_ablation as fit_ablation
 from .fitting.ablation import fit_ablation_medians as fit_ablation_medians
 from .fitting.ablation_result import AblationFit as AblationFit
+from .fitting.along import Along as Along
+from .fitting.along import along as along
 from .fitting.card import Card as Card
 from .fitting.card import card as card
 from .fitting.choice_fit import ChoiceFit as ChoiceFit

@@ -24,7 +24,9 @@ class Right(NamedTuple):
     wrong: Mask
 
 
-def find_right(scores: xr.Dataset, correct: str | None) -> Right | None:
+def find_right(
+    scores: xr.Dataset, correct: str | None, *, is_optional: bool = True
+) -> Right | None:
     """Find right and wrong answers, None where that is not asked; refuse items without either."""
     if correct is None or (correct == "correct" and correct not in scores.coords):
         return None
@@ -32,8 +34,8 @@ def find_right(scores: xr.Dataset, correct: str | None) -> Right | None:
         what = "is no coordinate" if correct not in scores.coords else "is not true or false"
         truths = [str(n) for n, c in scores.coords.items() if c.dtype.kind == "b"]
         raise ValueBiasError(
-            f"correct={shown(correct)} {what} of these scores. {did_you_mean(correct, truths)} "
-            "correct=None leaves correctness out."
+            f"correct={shown(correct)} {what} of these scores. {did_you_mean(correct, truths)}"
+            f"{' correct=None leaves correctness out.' if is_optional else ''}"
         )
     truth = scores[correct].broadcast_like(scores["score"].isel(model=0)).to_numpy()
     there = np.isfinite(scores["score"].to_numpy()).any(axis=0)
@@ -44,8 +46,8 @@ def find_right(scores: xr.Dataset, correct: str | None) -> Right | None:
             names = [str(scores["item"].to_numpy()[i]) for i in lacking]
             raise ValueBiasError(
                 f"{lacking.size} of {len(mask)} items have no {noun} answer with a score: "
-                f"{few(names)}. Leave them out, scores.drop_sel(item=[...]), or correctness: "
-                "correct=None."
+                f"{few(names)}. Leave them out, scores.drop_sel(item=[...])"
+                f"{', or correctness: correct=None' if is_optional else ''}."
             )
     return Right(right, wrong)
 

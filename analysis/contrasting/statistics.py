@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from valuebias._core.checks import check_whole
+from valuebias._core.checks import check_known, check_whole
 from valuebias._core.notebooks import as_html
 from valuebias._core.numbers import signed
 from valuebias._core.text import visible_lines
@@ -37,7 +37,7 @@ from valuebias.schema import model_table
 from valuebias.schema.contrast_categories import groups_of_variants, score_sd
 from valuebias.schema.contrast_scores import validate_contrasts
 
-__all__ = ["ContrastStatistics", "contrast_statistics"]
+__all__ = ["ContrastStatistics", "Models", "contrast_statistics"]
 
 Array = NDArray[np.float64]
 
@@ -168,6 +168,7 @@ def contrast_statistics(
     scores: xr.Dataset,
     *,
     by: str | None = None,
+    contrast: tuple[str, str] | None = None,
     correct: str | None = "correct",
     numbers: str | Sequence[str] | None = None,
     order: Mapping[str, Sequence[str]] | None = None,
@@ -184,6 +185,8 @@ def contrast_statistics(
     by : str, optional
         The coordinate whose groups of variants gaps are between; the variants themselves if not
         given. With more than four groups each is compared with the first, else all pairs are.
+    contrast : pair of str, optional
+        The two groups that a gap is between, the first less the second, and no others.
     correct : str or None, default "correct"
         The coordinate that says which answers are right. Where there is none of this name, or with
         None, nothing is said of correctness.
@@ -225,8 +228,8 @@ def contrast_statistics(
     Raises
     ------
     ValueBiasError
-        If the scores are not of a contrast set; a coordinate is unknown; or items lack a right or a
-        wrong answer where correctness is asked, which are named.
+        If the scores are not of a contrast set; a coordinate or a group is unknown; or items lack a
+        right or a wrong answer where correctness is asked, which are named.
 
     Notes
     -----
@@ -261,9 +264,9 @@ def contrast_statistics(
     if not (isinstance(prob, float | int) and 0 < prob < 1):
         raise ValueBiasError(f"prob must lie between 0 and 1, such as 0.9, found {shown(prob)}.")
     raw = scores["score"].to_numpy().astype(np.float64)
-    models = _Models.of(scores)
+    models = Models.of(scores)
     unit = score_sd(scores)[:, None, None]
-    rows = list(_gaps(scores, raw / unit, by, models, prob))
+    rows = list(_gaps(scores, raw / unit, by, contrast, models, prob))
     right = find_right(scores, correct)
     table, n_ties = pd.DataFrame(), 0
     if right is not None:
@@ -286,7 +289,7 @@ def contrast_statistics(
 
 
 @dataclass(frozen=True)
-class _Models:
+class Models:
     """Whose statistics there are: every model, every family, every difference of two families."""
 
     names: tuple[str, ...]
@@ -295,7 +298,8 @@ class _Models:
     noun: str  # what that is
 
     @classmethod
-    def of(cls, scores: xr.Dataset) -> _Models:
+    def of(cls, scores: xr.Dataset) -> Models:
+        """Take the models of scores."""
         table = model_table(scores)
         names = tuple(map(str, table.index))
         labels = known_bases(table)
@@ -374,20 +378,37 @@ def _correctness(raw: Array, right: Right, bins: int) -> tuple[list[_Statistic],
 
 
 def _gaps(
-    scores: xr.Dataset, scaled: Array, by: str | None, models: _Models, prob: float
+    scores: xr.Dataset, scaled: Array, by: str | None, contrast: Any, models: Models, prob: float
 ) -> Iterator[dict[str, Any]]:
     """Compare groups of variants."""
     names, group = groups_of_variants(scores, by or "variant")
     pairs = list(combinations(range(len(names)), 2))
     if len(names) > _FEW_GROUPS:
         pairs = [(k, 0) for k in range(1, len(names))]
+    if contrast is not None:
+        pairs = [_pair(contrast, names, by or "variant")]
     for a, b in pairs:
         values = Values.of_items(gaps(scaled, group == a, group == b))
         yield from models.rows("gap", f"{names[a]} − {names[b]}", values, 0.0, prob)
 
 
+def _pair(contrast: Any, names: list[str], by: str) -> tuple[int, int]:
+    if isinstance(contrast, str) or not isinstance(contrast, Sequence) or len(contrast) != 2:
+        raise ValueBiasError(
+            f"contrast is {shown(contrast)}; expected two groups of {by!r}, such as "
+            f"({names[-1]!r}, {names[0]!r})."
+        )
+    for name in contrast:
+        check_known(name, names, f"contrast names {shown(name)}, which is no group of {by!r}.")
+    if contrast[0] == contrast[1]:
+        raise ValueBiasError(
+            f"contrast names {contrast[0]!r} twice; expected two groups of {by!r}."
+        )
+    return names.index(contrast[0]), names.index(contrast[1])
+
+
 def _positions(
-    scaled: Array, names: list[str], place: NDArray[np.intp], of: str, models: _Models, prob: float
+    scaled: Array, names: list[str], place: NDArray[np.intp], of: str, models: Models, prob: float
 ) -> list[dict[str, Any]]:
     """Say how much scores differ between positions, with the p-value of none at all."""
     values = position_spread(scaled, place, len(names))

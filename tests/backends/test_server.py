@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import threading
 import time
@@ -184,6 +185,8 @@ WRONG: Twists = {
     "another model's": ("reward", changed(model="other"), "that of the model 'other'"),
     "too few": ("reward", lambda a: a | {"data": a["data"][:-1]}, "answers to"),
     "none": ("reward", lambda a: {"object": "list"}, "no list 'data'"),
+    "a place that is none": ("reward", each("data", index=[0]), "which answer"),
+    "larger than any float": ("reward", each("data", probs=[10**400]), "a reward is 1000"),
     "no object": ("reward", lambda a: ["x"], "no list 'data'"),
     "all the same place": ("reward", each("data", index=0), "which answer"),
     "not a number": ("reward", each("data", probs=[float("nan")]), "a reward is nan"),
@@ -248,6 +251,60 @@ def test_broken_json_is_said(rewards: Loopback) -> None:
     rewards.twist = lambda path, body, right: b'{"data": [' if path == "/classify" else right
     with pytest.raises(ValueBiasError, match=r"is not JSON: \{\"data\": \["):
         score(rewards)
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_json_without_end_is_said(rewards: Loopback, status: int) -> None:
+    deep = b"[" * 100_000
+    rewards.twist = lambda path, body, right: (status, deep) if path == "/classify" else right
+    with pytest.raises(ValueBiasError, match=r"\[\[\[\[…"):
+        score(rewards)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"in_flight": 0}, {"in_flight": "8"}, {"batch": 0}, {"batch": 1.5}, {"retries": -1},
+        {"timeout": 0}, {"timeout": float("inf")}, {"again": 2}, {"drift": -1},
+        {"drift": float("nan")}, {"address": 5}, {"model": 5}, {"key": 5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_options_that_nothing_could_be_sent_with(options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(ValueBiasError, match=f"^{name} .*expected"):
+        Server(**options)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://me:s3c/ret@127.0.0.1:9", "http://me:s3c#ret@127.0.0.1:9", "me:s3cret@host:9",
+        "http://me:s3c?ret@127.0.0.1:9", "http://[", "http://h:99999999", "http://h:0",
+    ],
+)  # fmt: skip
+def test_addresses_that_are_none(address: str) -> None:
+    """A password that is not escaped ends up outside of its place, and must not be shown there."""
+    with pytest.raises(ValueBiasError, match="expected one such as") as caught:
+        Server(address).available()
+    for text in (str(caught.value), repr(Server(address))):
+        assert "s3c" not in text
+        assert "ret" not in text
+
+
+def test_passwords_and_keys_in_other_letters(rewards: Loopback) -> None:
+    client = Server(rewards.url.replace("http://", "http://me:%E2%82%AC%2F@"))._client()
+    client.get("/version")
+    client.close()
+    sent = {name.lower(): value for name, value in rewards.asked[-1][1].items()}
+    assert base64.b64decode(sent["authorization"].removeprefix("Basic ")).decode() == "me:€/"
+    score(rewards, Server(rewards.url, key="k3y\n"))
+    sent = {name.lower(): value for name, value in rewards.asked[-1][1].items()}
+    assert sent["authorization"] == "Bearer k3y"
+    for key in ("s3c\nret", "s3cr€t"):
+        with pytest.raises(ValueBiasError, match="cannot be sent") as caught:
+            score(rewards, Server(rewards.url, key=key))
+        assert "s3c" not in str(caught.value)
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for(rewards: Loopback) -> None:

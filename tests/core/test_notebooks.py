@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import along_worlds
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,6 +100,7 @@ def test_answers_with_hostile_names_are_inert(
     )
     answers = [
         asked, valuebias.battery("length", asked),
+        valuebias.along(along_worlds.read(texts={"<b>a": "<i>One. <u>Two.", "<b>b": "Three."})),
         fit, fit.headline(), fit.means(by="family"), fit.diagnostics(), fit.placebo(n=49),
         valuebias.card(fit, str(fit.data["model"].values[0]), progress=False),
         valuebias.classical(fit.data, n_permutations=9, progress=False),

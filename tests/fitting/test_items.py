@@ -151,6 +151,15 @@ def test_each_model_may_have_a_scatter_of_its_own() -> None:
     assert widths[1][1] < 1.1 * widths[0][1]
 
 
+def test_models_and_bases_may_have_heavy_tails(made: World, fit: valuebias.Fit) -> None:
+    few = {**QUICK, "draws": 100, "tune": 100}
+    heavy = valuebias.fit(made.scores, by="correct", heavy_tails=["models", "bases"], **few)
+    assert heavy.settings["path"] == "augmented"
+    one, other = (f.contrasts().set_index("estimand").loc["overall lean"] for f in (fit, heavy))
+    assert other["mean"] == pytest.approx(one["mean"], abs=one["sd"])
+    assert set(heavy.items()["item"]) == set(fit.items()["item"])
+
+
 def test_items_that_lack_scores_are_left_out_and_said() -> None:
     scores = world(6).scores
     scores["score"][0, :5, 0] = np.nan

@@ -43,9 +43,14 @@ def every_continuation() -> pd.DataFrame:
     )
 
 
-def misses(head: Head, of_each: list[Floats]) -> Floats:
+def rewarded(head: Head, of_each: list[Floats]) -> Floats:
+    """Give the rewards of answers of three tokens, (answer, token)."""
+    return np.stack([one @ head.weights for one in of_each])
+
+
+def misses(rewards: Floats) -> Floats:
     """Give the mean squared error after one and two tokens, in variances of the final reward."""
-    rewards = np.stack([one @ head.weights for one in of_each]).reshape(-1, len(MANNERS), 3)
+    rewards = rewards.reshape(-1, len(MANNERS), 3)
     final = rewards[:, :, -1]
     # Beginnings that differ only in what is to follow are one and the same.
     np.testing.assert_allclose(rewards[:, :, 0], rewards[:, :1, 0].repeat(4, axis=1), atol=1e-3)
@@ -53,10 +58,9 @@ def misses(head: Head, of_each: list[Floats]) -> Floats:
     return np.asarray(((rewards[:, 0, :2] - expected[:, None]) ** 2).mean(axis=0) / final.var())
 
 
-def accuracy(head: Head, of_each: list[Floats]) -> Floats:
+def accuracy(rewards: Floats) -> Floats:
     """Give the share of pairs in which the right answer is ahead of the wrong, after each token."""
     questions = kind_questions()[::4]
-    rewards = np.stack([one @ head.weights for one in of_each])
     rewards = rewards.reshape(len(questions), -1, len(MANNERS), 3)
     kinds = np.repeat(list(KINDS), rewards.shape[1] // len(KINDS))
     ahead = [
@@ -89,7 +93,7 @@ def test_a_beginnings_reward_is_nearer_to_what_is_to_be_expected(bases: dict[str
     for name, model in bases.items():
         made = trained(model)
         assert {len(one) for one in made.of_each} == {3}
-        before, after = (misses(head, made.of_each) for head in (made.plain, made.coherent))
+        before, after = (misses(rewarded(h, made.of_each)) for h in (made.plain, made.coherent))
         assert after.mean() < before.mean() * 0.75, name
         assert after[0] < before[0] / 2, name
         # The price of both terms is a little of the fit to the pairs.
@@ -102,13 +106,55 @@ def test_right_answers_are_ahead_in_the_middle(tmp_path: Path, seed: int) -> Non
     """Of bases that can tell at the end; pretrained so briefly, some cannot."""
     model = lab.pretrain(tmp_path / "base", lean=0.0, seed=seed, progress=False)
     made = trained(model)
-    found, had = (accuracy(head, made.of_each) for head in (made.coherent, made.plain))
+    found, had = (accuracy(rewarded(h, made.of_each)) for h in (made.coherent, made.plain))
     assert had[-1] > 0.99
     assert found[-1] > 0.99
     assert found[1] > 0.7
     assert found[1] > had[1] + 0.2
-    before, after = (misses(head, made.of_each) for head in (made.plain, made.coherent))
+    before, after = (misses(rewarded(h, made.of_each)) for h in (made.plain, made.coherent))
     assert after.mean() < before.mean() / 4
+
+
+@pytest.mark.slow
+def test_weights_trained_for_coherence_foresee_the_final_reward(tmp_path: Path) -> None:
+    """The same, of a base whose weights are trained as well, with the objective 'tcrm'."""
+    pytest.importorskip("trl", reason="trl is not installed")
+    import torch
+
+    from valuebias.ablation import Objective, TrainingSettings
+    from valuebias.training.features import Conversation, find_base
+    from valuebias.training.reward import PairTokens, train
+
+    base = find_base(lab.pretrain(tmp_path / "base", lean=0.0, seed=0, progress=False))
+    table = valuebias.preferences(
+        lab.generate_preferences(400, rules=("said",), seed=1), progress=False
+    )
+    pairs = PairTokens(base, 1024, starts=True).of(table)
+    every = valuebias.preferences(every_continuation(), progress=False).pairs
+    conversations = base.token_ids(Conversation.of_pairs(every))
+    settings = TrainingSettings(learning_rate=2e-3, epochs=4, warmup=0.1)
+
+    def trained_for(kind: str) -> Floats:
+        found: list[Floats] = []
+
+        def read(step: int, model: Any) -> None:
+            model.eval()
+            with torch.no_grad():
+                for ids in conversations:
+                    hidden = model.model(torch.from_numpy(ids)[None]).last_hidden_state
+                    found.append(model.score(hidden)[0, -3:, 0].double().numpy())
+
+        train(
+            base, pairs, tuning="full", settings=settings, objective=Objective(kind=kind), seed=0,
+            use_cpu=True, steps=[settings.n_steps(len(pairs))], checkpoint=read,
+        )  # fmt: skip
+        return np.stack(found)
+
+    plain, coherent = trained_for("bradley-terry"), trained_for("tcrm")
+    assert min(accuracy(plain)[-1], accuracy(coherent)[-1]) > 0.95
+    assert accuracy(coherent)[1] > 0.9
+    assert accuracy(coherent)[1] > accuracy(plain)[1] + 0.2
+    assert (misses(coherent) < misses(plain) / 4).all()
 
 
 @pytest.mark.slow

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import along_worlds
 import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
+from contrast_worlds import world
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,17 +32,23 @@ FUNCTIONS = sorted(name for name in plots.__all__ if name.startswith("plot_"))
 
 SELECTED = {
     "plot_agreement": {"framing"},
+    "plot_along": set(),
+    "plot_choices": set(),
     "plot_chosen_words": {"framing"},
     "plot_families": {"pair", "framing", "contrast"},
     "plot_forest": {"pair", "framing", "contrast"},
     "plot_gaps": {"pair", "framing"},
     "plot_influence": {"pair", "framing", "contrast"},
+    "plot_learning": set(),
     "plot_logprobs": {"framing", "contrast"},
     "plot_multiverse": set(),
     "plot_ppc": set(),
     "plot_ranks": {"pair", "framing", "contrast"},
+    "plot_reliability": set(),
     "plot_sensitivity": {"pair", "framing", "contrast"},
+    "plot_shaping": set(),
     "plot_specs": {"pair", "contrast"},
+    "plot_statistics": set(),
     "plot_trace": {"pair", "framing", "contrast"},
     "plot_trajectories": {"framing"},
     "plot_validation": set(),
@@ -70,6 +78,7 @@ def subjects() -> dict[str, Any]:
     human = scores["score"].mean(["model", "prompt"])
     made = {
         "plot_agreement": valuebias.rank_agreement(scores, human, n_resamples=9, progress=False),
+        "plot_along": along_worlds.read(n_items=2),
         "plot_chosen_words": scores,
         "plot_logprobs": scores.isel(model=[0, -1]),
         "plot_multiverse": valuebias.multiverse(
@@ -81,6 +90,14 @@ def subjects() -> dict[str, Any]:
             vocabulary=300, n_words=20, n_seeds=2, progress=False
         ),
     }  # fmt: skip
+    statistics = valuebias.contrast_statistics(
+        world(1, families=(2, 3), gap=0.5, correct=[True, False] * 40).scores
+    )
+    task = valuebias.bandit_task(trials=6, tasks=4, seed=1)
+    choices = valuebias.simulate_choices(task, n_models={"A": 3, "B": 3}, seed=1)
+    learned = valuebias.fit_choices(choices, starts=2)
+    made |= {"plot_choices": choices, "plot_learning": learned.summary()}
+    made |= dict.fromkeys(("plot_reliability", "plot_statistics"), statistics)
     of_ablations = ("plot_gaps", "plot_trajectories", "plot_word_changes")
     made |= dict.fromkeys(of_ablations, ablation)
     return {name: made.get(name, fit) for name in FUNCTIONS}

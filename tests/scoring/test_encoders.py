@@ -155,3 +155,18 @@ def test_contrast_sets_are_scored_and_not_along_their_answers(tmp_path: Path) ->
     np.testing.assert_allclose(found["score"][0, 0], known["score"][0, 0], atol=1e-6)
     with pytest.raises(ValueBiasError, match=r"is an encoder, .* Leave read='all' out"):
         valuebias.score_contrasts(model, rows, read="all", progress=False)
+
+
+@pytest.mark.parametrize("how", ["process", "shards"])
+def test_all_of_two_labels(how: str, tmp_path: Path) -> None:
+    """Of two labels a configuration says nothing: that is what transformers takes for granted."""
+    folder = encoder(tmp_path / "rm", "bert", labels=2)
+    asked = Model(str(folder), template="pair", label="all", base="x")
+    if how == "shards":
+        parts = [score(asked, store=tmp_path / f"{i}.zarr", shard=(i, 2)) for i in (1, 2)]
+        found = valuebias.merge(parts, out=tmp_path / "merged.zarr")
+    else:
+        found = score(asked)
+    assert found["label"].to_numpy().tolist() == ["LABEL_0", "LABEL_1"]
+    for k in range(2):
+        np.testing.assert_allclose(found["score"][k], expected(folder, k), atol=5e-5)

@@ -582,3 +582,8 @@ def test_policies_are_not_divided(tmp_path: Path) -> None:
                 shard=(1, 2),
                 **({"store": tmp_path / "s.zarr"} if call is valuebias.score else {}),
             )
+
+
+def test_what_is_no_store_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueBiasError, match="5 is among the stores; expected paths"):
+        valuebias.merge([5], out=tmp_path / "all.zarr")  # type: ignore[list-item]

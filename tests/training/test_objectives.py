@@ -201,6 +201,110 @@ def test_without_weight_it_is_bradley_terry(folder: Path) -> None:
     assert any(not torch.allclose(weight, some[1][n]) for n, weight in plain[1].items())
 
 
+def coherent_reference(
+    body: Any, head: Any, tokens: Any, *, value: float, smoothness: float
+) -> Any:
+    """Compute the loss of TCRM, as we read it, from its formula, answer by answer."""
+    import torch
+
+    pull = terms = 0.0
+    for chosen, rejected, starts in zip(tokens.chosen, tokens.rejected, tokens.starts, strict=True):
+        final = []
+        for ids, start in zip((chosen, rejected), starts, strict=True):
+            r = head(body(torch.from_numpy(ids)[None]).last_hidden_state[0])[start:, 0]
+            estimates = ((r[:-1] - r[-1].detach()) ** 2).mean()
+            terms = terms + value * estimates + smoothness * ((r[1:] - r[:-1]) ** 2).mean()
+            final.append(r[-1])
+        pull = pull - torch.sigmoid(final[0] - final[1]).log()
+    return pull / len(tokens) + terms / (2 * len(tokens))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [
+        ("llama", {"value_weight": 0.3, "smoothness_weight": 0.0}),
+        ("llama", {"value_weight": 0.0, "smoothness_weight": 0.7}),
+        ("gemma", {"value_weight": 0.2, "smoothness_weight": 0.1, "head": "mlp", "width": 16}),
+    ],
+)
+def test_the_loss_of_coherence_is_that_of_the_formula(
+    folder: Path, tmp_path: Path, architecture: str, settings: dict[str, Any]
+) -> None:
+    import torch
+
+    objective = Objective(kind="tcrm", **settings)
+    trainer, tokens = made(folder / architecture, tmp_path, objective, tuning="full")
+    torch.manual_seed(1)
+    for weight in trainer.model.parameters():
+        weight.data += 0.05 * torch.randn_like(weight)
+    body, head = copy.deepcopy(trainer.model.model), copy.deepcopy(trainer.model.score)
+    batch = batch_of(trainer)
+    assert not batch["attention_mask"].all()
+    found = trainer.compute_loss(trainer.model, batch)
+    expected = coherent_reference(
+        body, head, tokens, value=settings["value_weight"],
+        smoothness=settings["smoothness_weight"],
+    )  # fmt: skip
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    term = trainer.terms.pop()
+    assert found.item() - trainer.compute_loss(trainer.model, batch).item() > 1e-4
+    trainer.terms.append(term)
+    found.backward()
+    expected.backward()
+    ours = dict(trainer.model.named_parameters())
+    theirs = {f"model.{name}": weight for name, weight in body.named_parameters()}
+    theirs |= {f"score.{name}": weight for name, weight in head.named_parameters()}
+    assert ours.keys() == theirs.keys()
+    for name, weight in ours.items():
+        scale = float(theirs[name].grad.abs().max())
+        gap = float((weight.grad - theirs[name].grad).abs().max())
+        assert gap <= 1e-4 * scale + 1e-7, name
+
+
+def test_without_weights_coherence_is_bradley_terry(folder: Path) -> None:
+    import torch
+
+    none = {"value_weight": 0, "smoothness_weight": 0}
+    plain = trained(folder / "llama", Objective())
+    nothing = trained(folder / "llama", Objective(kind="tcrm", **none))
+    hardly = trained(
+        folder / "llama", Objective(kind="tcrm", value_weight=1e-12, smoothness_weight=0)
+    )
+    some = trained(folder / "llama", Objective(kind="tcrm", value_weight=2))
+    assert plain[0] == nothing[0]
+    np.testing.assert_allclose(plain[0], hardly[0], rtol=1e-6)
+    assert some[0][0] > plain[0][0] + 1e-3
+    for name, weight in plain[1].items():
+        assert torch.equal(weight, nothing[1][name])
+    # The adapter and the head, which is trained whole, are both moved by the terms.
+    moved = {name for name, weight in plain[1].items() if not torch.equal(weight, some[1][name])}
+    assert any("lora_" in name for name in moved)
+    assert any("score" in name for name in moved)
+
+
+def test_answers_of_one_token_have_no_coherence(folder: Path, tmp_path: Path) -> None:
+    from valuebias.training.features import find_base
+    from valuebias.training.reward import TokenPairs, make_trainer
+
+    base = find_base(Model(str(folder / "llama")))
+    ids = np.arange(5, 10)
+    single = TokenPairs([ids, ids], [ids, ids], [(4, 4), (4, 4)])
+    several = TokenPairs([ids, ids], [ids, ids], [(4, 4), (4, 3)])
+    options: dict[str, Any] = {
+        "tuning": "full", "settings": SHORT, "objective": Objective(kind="tcrm"), "seed": 0,
+        "use_cpu": True,
+    }  # fmt: skip
+    with pytest.raises(ValueBiasError, match="None of the 4 answers has two tokens or more"):
+        make_trainer(base, single, tmp_path, **options)
+    with without_futures():
+        trainer = make_trainer(base, several, tmp_path, **options)
+    loss = trainer.compute_loss(trainer.model, batch_of(trainer))
+    trainer.terms.clear()
+    plain = trainer.compute_loss(trainer.model, batch_of(trainer))
+    assert loss.isfinite()
+    assert loss > plain
+
+
 def arms(folder: Path, **changes: Any) -> Study:
     asked: dict[str, Any] = {
         "bases": [
@@ -281,7 +385,8 @@ def test_settings_name_the_runs(folder: Path, tmp_path: Path) -> None:
     kinds: list[dict[str, Any]] = [
         {}, {"head": "mlp"}, {"kind": "grm"}, {"kind": "grm", "head": "linear"},
         {"kind": "grm", "width": 8}, {"kind": "grm", "weight": 0.02}, {"kind": "grm", "beta": 0.2},
-        {"kind": "grm", "regulariser": "dpo"},
+        {"kind": "grm", "regulariser": "dpo"}, {"kind": "tcrm"},
+        {"kind": "tcrm", "value_weight": 0.2}, {"kind": "tcrm", "smoothness_weight": 0.2},
     ]  # fmt: skip
     names = [digest(**settings) for settings in kinds]
     assert len(set(names)) == len(names)
@@ -323,6 +428,14 @@ def test_a_plan_has_the_arms(folder: Path) -> None:
         ({"kind": "grm", "width": 0}, "width is 0"),
         ({"kind": "grm", "width": 10**9}, "width is 1000000000; expected a whole number from 1 to"),
         ({"head": "deep"}, "head is 'deep'"),
+        (
+            {"kind": "tcrm", "value_weight": -0.1},
+            "value_weight is -0.1; expected a number, 0 or mo",
+        ),
+        ({"kind": "tcrm", "smoothness_weight": float("inf")}, "smoothness_weight is inf"),
+        ({"kind": "tcrm", "value_weight": "1e-1"}, "value_weight is '1e-1'.*Write it as 1.0e-2"),
+        ({"kind": "tcrm", "weight": 0.1}, "weight is 0.1, but this is the objective 'tcrm'.*grm"),
+        ({"value_weight": 0.1}, "value_weight is 0.1, but this is the obj.*give kind: tcrm"),
         ({"name": " "}, "name of the objective is ' '"),
     ],
 )
@@ -343,6 +456,10 @@ def test_bad_objectives(settings: dict[str, Any], message: str) -> None:
             "keeps the base frozen. Its term .* would change nothing",
         ),
         ({"tuning": "head", "training": None, "objective": {"head": "mlp"}}, "head of one layer"),
+        (
+            {"tuning": "head", "training": None, "objective": "tcrm"},
+            r"end of answers only.*valuebias\.ablation\.fit_head\(\.\.\., coherence=\.\.\.\)",
+        ),
         (
             {"tuning": "head", "training": None,
              "objective": ["bradley-terry", {"name": "other"}]},

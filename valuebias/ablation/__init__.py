@@ -9,6 +9,7 @@ from valuebias.preference_data.synthetic import synthetic_preferences
 from valuebias.training.answer_states import answer_states
 from valuebias.training.bradley_terry import fit_head, fit_path
 from valuebias.training.coherence import TemporalCoherence, temporal_coherence
+from valuebias.training.frozen import reward_model
 from valuebias.training.head import Head
 from valuebias.training.objective import Objective
 from valuebias.training.settings import TrainingSettings, checkpoint_steps
@@ -26,6 +27,7 @@ __all__ = [
     "checkpoint_steps",
     "fit_head",
     "fit_path",
+    "reward_model",
     "synthetic_preferences",
     "temporal_coherence",
 ]

@@ -156,7 +156,7 @@ def _trained_plan(study: Study, split: Split, words: list[Conversation]) -> Stud
         rate = config.flop_per_token / speed
         head = max(config.hidden * (one.width or 0) for one in study.objective)
         scratch = max(scratch, (config.n_params + head) * 4e-9)
-        if any(one.has_term for one in study.objective):
+        if any(one.has_log_probs for one in study.objective):
             kept = max(kept, config.hidden * config.vocab_size * 4e-9)
         for reads, row in _rows(study, base, split, words):
             of_logits = config.vocabulary_flop(1) * row.pop("logits") / speed
@@ -194,7 +194,7 @@ def _rows(
             reads = f"{name} · {objective.name}" if several else name
             row, n_checkpoints = _trained(study, drawn, objective)
             yield reads, row
-            if objective.has_term and objective.regulariser == "dpo":
+            if objective.has_log_probs and objective.regulariser == "dpo":
                 yield f"{reads}, before training", _before(row, drawn)
             total += n_checkpoints
             scored["conversations"] += n_checkpoints * 2 * kept
@@ -240,7 +240,7 @@ def _trained(study: Study, pair: _Sampled, objective: Objective) -> tuple[dict[s
         row["steps"] += steps
         row["too_long"] += n_pairs - left
         row["pairs"] += left
-        if objective.has_term:
+        if objective.has_log_probs:
             rows = pair.chosen if objective.regulariser == "sft" else pair.answers
             row["logits"] += _BACKWARD * seen * rows
         n_checkpoints += len(checkpoints(settings, steps))

@@ -17,7 +17,7 @@ from valuebias._core.tables import read_yaml
 from valuebias.errors import ValueBiasError
 from valuebias.models.spec import Model, check_no_code, read_models
 from valuebias.preference_data.preferences import Preferences, check_disjoint, preferences
-from valuebias.training.objective import GRM, Objective, as_objectives
+from valuebias.training.objective import GRM, TCRM, Objective, as_objectives
 from valuebias.training.settings import as_settings
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class Study:
         default the preset ``"paper"``.
     objective : Objective, str or mapping, or sequence of these, default "bradley-terry"
         For ``"lora"`` and ``"full"``: what models are trained for, by name (``"bradley-terry"``,
-        ``"grm"``) or with settings. Of several each trains models of its own, on the same pairs,
-        which differ in the coordinate ``objective``.
+        ``"grm"``, ``"tcrm"``) or with settings. Of several each trains models of its own, on the
+        same pairs, which differ in the coordinate ``objective``.
     held_out : float, or what :func:`valuebias.preferences` takes, default 0.1
         The share of each source's prompts kept for measuring loss and accuracy, the same for every
         run. Or separate pairs on which all sources are measured, whose prompts must not occur in
@@ -337,6 +337,13 @@ def _check_head(objectives: Sequence[Objective]) -> None:
                 "the base frozen. Its term depends on the weights of the base alone, so that it "
                 "would change nothing. Choose the tuning 'lora' or 'full', or the objective "
                 "'bradley-terry'."
+            )
+        if objective.kind == TCRM:
+            raise ValueBiasError(
+                f"The objective is {objective.name!r} (tcrm), and the tuning is 'head', for which "
+                "a study keeps hidden states at the end of answers only. Choose the tuning 'lora' "
+                "or 'full'; or fit heads one by one, valuebias.ablation.fit_head(..., "
+                "coherence=...)."
             )
         if not objective.is_plain:
             raise ValueBiasError(

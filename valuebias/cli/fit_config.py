@@ -29,8 +29,9 @@ _KEYS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "ablation": ((bool, *_NONE), "true, false, or null for what the models call for"),
     "rope": ((int, float, *_NONE), "a number of zero or more, or null"),
     "framing": (_TEXT + _NONE, "signed, positive, negative, neutral, or null for all prompts"),
-    "outcome": (_TEXT + _NONE, "normal, rank, z or raw"),
+    "outcome": (_TEXT + _NONE, "normal, rank, z, scaled or raw"),
     "contrast": ((list, dict, *_NONE), "two categories, or a weight for each"),
+    "variants_by": (_TEXT + _NONE, "a coordinate of a contrast set's variants, or null"),
     "prior": ((dict, *_NONE), "scales, such as {effect: 0.25, sd: {word: 0.5}}"),
     "draws": (_NUMBER, "a whole number"),
     "tune": (_NUMBER + _NONE, "a whole number, or null"),
@@ -160,7 +161,11 @@ def _settings_of(loaded: Fit | AblationFit) -> dict[str, Any]:
         focus.pop("framing", None)
         if focus.pop("largest", False):
             focus.pop("pair", None)
-        known = {**fit.settings, "ablation": False, "prior": fit.prior.to_dict(), **focus}
+        of_variants = {"variants_by": fit.settings.get("by")} if fit.of_items else {}
+        known = {name: value for name, value in fit.settings.items() if name != "by"}
+        known |= {"ablation": False, "prior": fit.prior.to_dict(), **of_variants, **focus}
+        if fit.of_items:
+            return {name: known[name] for name in _KEYS if name in known and name != "framing"}
     present = set(fit.data["framing"].to_numpy().tolist())
     # Of the same scores this keeps the prompts that the fit is of.
     known["framing"] = "signed" if len(present) > 1 else present.pop()

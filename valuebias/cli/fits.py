@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["card", "classical", "demo", "fit", "print_result", "report"]
 
-Outcome = Literal["normal", "rank", "z", "raw"]
+Outcome = Literal["normal", "rank", "z", "scaled", "raw"]
 Draws = Annotated[int, typer.Option(min=4, help="Draws to keep, per chain.")]
 Tune = Annotated[
     int | None,
@@ -218,6 +218,14 @@ def fit(
     ] = None,
     contrast: Categories = None,
     weight: Weight = None,
+    variants_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of a contrast set: compare variants by this coordinate, such as correct.",
+            show_default="variant by variant",
+        ),
+    ] = None,
     pair: Pair = None,
     by: By = None,
     at: At = None,
@@ -264,7 +272,7 @@ def fit(
         "heavy_tails": heavy_tails or None, "outcome": outcome,
         "prior": read_prior(_split_entries("--prior", prior, "effect=0.25")),
         "contrast": _contrast(contrast, weight), "draws": draws, "tune": tune, "chains": chains,
-        "seed": seed, "sampler": sampler, "pair": pair, "by": by,
+        "seed": seed, "sampler": sampler, "pair": pair, "by": by, "variants_by": variants_by,
         "at": _split_entries("--at", at, "n_params=8e9"), "framing": framing,
         "ablation": ablation, "rope": rope,
     }  # fmt: skip
@@ -272,6 +280,7 @@ def fit(
     question = {name: asked.pop(name) for name in ("pair", "by", "at")}
     dataset = of_framing(load_data(data, kind, sheet), asked.pop("framing"))
     rope = asked.pop("rope")
+    variants_by = asked.pop("variants_by")
     result: Fit | AblationFit
     if _calls_for_ablation(dataset, asked.pop("ablation")):
         usual = {"words": None, "base": "base", "spread": None, "family": "gaussian",
@@ -282,12 +291,15 @@ def fit(
                 "--sampler do not apply to an ablation, whose design says what its runs share; add "
                 "--no-ablation."
             )
+        if variants_by is not None:
+            raise typer.BadParameter("--variants-by is of a contrast set, not of an ablation.")
         if any(question.values()) or isinstance(asked["contrast"], Mapping):
             raise typer.BadParameter("--pair, --by, --at and --weight do not apply to an ablation.")
         result = valuebias.fit_ablation(dataset, rope=rope, progress=is_terminal(), **asked)
     elif rope is not None:
         raise typer.BadParameter("--rope is for an ablation; these scores are not fitted as one.")
     else:
+        asked["by"] = variants_by
         result = _focused(valuebias.fit(dataset, progress=is_terminal(), **asked), **question)
     try:
         _write(result, files)

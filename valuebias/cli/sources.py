@@ -111,6 +111,11 @@ def of_framing(dataset: xr.Dataset, framing: str | None) -> xr.Dataset:
         return dataset
     import numpy as np
 
+    if "framing" not in dataset.coords:
+        raise ValueBiasError(
+            f"--framing is {framing}, and these are scores of a contrast set, whose items have no "
+            "framing. Leave --framing out."
+        )
     wanted = ("positive", "negative") if framing == "signed" else (framing,)
     given = dataset["framing"].to_numpy().astype(str)
     kept = np.flatnonzero(np.isin(given, wanted))

@@ -54,7 +54,9 @@ def _names(resolved: Resolved) -> tuple[str, ...]:
     names, source = resolved.model_config.labels, resolved.source
     # What transformers fills in where a configuration says nothing.
     filled_in = names == ("LABEL_0", "LABEL_1")
-    unsure = source.own_code or source.head not in ("logits", STEPS)
+    # An encoder of transformers has as many labels as that; code of its own whatever it likes.
+    own_code = source.own_code and (source.trust_remote_code or not source.pair)
+    unsure = own_code or source.head not in ("logits", STEPS)
     return () if unsure and filled_in else names
 
 

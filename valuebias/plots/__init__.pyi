@@ -1,4 +1,5 @@
 from .agreement import plot_agreement as plot_agreement
+from .along import plot_along as plot_along
 from .choices import plot_choices as plot_choices
 from .choices import plot_learning as plot_learning
 from .chosen_words import plot_chosen_words as plot_chosen_words
@@ -17,6 +18,7 @@ from .save import save_figure as save_figure
 from .sensitivity import plot_sensitivity as plot_sensitivity
 from .shaping import plot_shaping as plot_shaping
 from .specs import plot_specs as plot_specs
+from .statistics import plot_statistics as plot_statistics
 from .tokens import TokenTable as TokenTable
 from .tokens import token_table as token_table
 from .trace import plot_trace as plot_trace

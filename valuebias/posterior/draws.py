@@ -101,11 +101,20 @@ class Draws:
         rows = [row for row in level_rows(design, factor, focus) if row.form == DIFFERENCE]
         return [row for row in rows if (row.first, row.second) == (rows[0].first, rows[0].second)]
 
-    def words_of(self, row: Array, framing: str = "signed", question: str = "words") -> Array:
-        """Draw a combination of design columns for every word under a framing: (draw, word)."""
+    def words_of(
+        self, row: Array, framing: str = "signed", question: str = "words", most: int | None = None
+    ) -> Array:
+        """Draw a combination of design columns for every word under a framing: (draw, word).
+
+        Of a complete crossing for ``most`` spaced draws, where that is given.
+        """
         # Thinned draws of each chain, where an incomplete crossing has very many words.
         crossing, effects, v = self.problem.crossing, self.effects, self.v
         stored = "completion" in self.tree.children
+        if most is not None and not stored:
+            some = self.spaced(most)
+            v = v[some]
+            effects = EffectDraws(*(getattr(effects, f.name)[some] for f in fields(effects)))
         completion = self.tree["completion"].to_dataset() if stored else xr.Dataset()
         if "residual" in completion:
             # The margins are of values that have a residual variance of their own.

@@ -15,7 +15,7 @@ __all__ = ["ITEM_OUTCOMES", "ITEM_PRIOR", "item_settings"]
 
 ITEM_OUTCOMES = ("scaled", "raw", "rank")
 """The outcomes that items may have: normal and z scores of two variants lose how far they are."""
-ITEM_PRIOR = Prior(sd={"model_category": 1.0, "base_category": 0.5}, mean=2.0, effect=1.0)
+ITEM_PRIOR = Prior(sd={"model_category": 1.0, "base_category": 1.0}, mean=2.0, effect=1.0)
 """Wider than that for words: biases may be larger, and less is known of how models differ."""
 
 

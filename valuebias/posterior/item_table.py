@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["item_table"]
 
 _AT_ONCE = 256  # draws
+# Draws are thinned until all items' are at most so many numbers, but to no fewer draws than these.
+_MOST_NUMBERS, _FEWEST = 25_000_000, 400
 
 
 def item_table(fit: Posterior, prob: float, certain: float) -> pd.DataFrame:
@@ -36,7 +38,8 @@ def item_table(fit: Posterior, prob: float, certain: float) -> pd.DataFrame:
     rows = fit.compared_rows() or [Row(LEAN, OVERALL, "all models", "", design.matrix.mean(axis=0))]
     pair, weights = next(iter(fit.categories.items()))
     row = rows[0]
-    words = fit.words_of(row.row, crossing.framings[0])
+    most = max(_FEWEST, _MOST_NUMBERS // crossing.shape[2])
+    words = fit.words_of(row.row, crossing.framings[0], most=most)
     draws = np.concatenate([
         layout.to_items(words[first : first + _AT_ONCE]) @ weights
         for first in range(0, len(words), _AT_ONCE)

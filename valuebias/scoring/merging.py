@@ -91,6 +91,12 @@ def merge(
     if target.suffix != ".zarr":
         raise ValueBiasError(f"out is {str(target)!r}; expected a folder that ends in '.zarr'.")
     given = [stores] if isinstance(stores, str | PathLike) else list(stores)
+    wrong = next((one for one in given if not isinstance(one, str | PathLike)), None)
+    if wrong is not None:
+        raise ValueBiasError(
+            f"{shown(wrong)} is among the stores; expected paths of stores, or what "
+            "valuebias.score(..., shard=...) returned."
+        )
     parts = _of_one_request([_opened(Path(fspath(each))) for each in given])
     _check_models(parts)
     _check_finished(parts)
@@ -192,14 +198,15 @@ def _of_one_request(parts: Sequence[_Part]) -> list[_Part]:
     n = first.share.n
     missing = [str(i) for i in range(1, n + 1) if i not in there] if len(there) < n else []
     if missing:
-        which = "Shard" if len(missing) == 1 else "Shards"
-        verb = "is" if len(missing) == 1 else "are"
+        which, verb, its = "Shard", "is", "its store"
+        if len(missing) > 1:
+            which, verb, its = "Shards", "are", "their stores"
         raise ValueBiasError(
-            f"{which} {few(missing, quote=False, limit=20)} of {n} {verb} missing. Give its store, "
+            f"{which} {few(missing, quote=False, limit=20)} of {n} {verb} missing. Give {its}, "
             f"too; if there is none, make it by the call that made the others, with "
             f"shard=({missing[0]}, {n}), on any machine.",
             in_shell=f"{which} {few(missing, quote=False, limit=20)} of {n} {verb} missing. Give "
-            "its store, too; if there is none, make it by the command that made the others, with "
+            f"{its}, too; if there is none, make it by the command that made the others, with "
             f"--shard {missing[0]}/{n}, on any machine.",
         )
     return [there[i] for i in range(1, n + 1)]

@@ -38,9 +38,9 @@ def answer_states(
     backend : str, type of Backend or Backend
         As in :func:`valuebias.score`.
 
-    Yields
-    ------
-    ndarray, shape (tokens, d)
+    Returns
+    -------
+    iterator of ndarray, shape (tokens, d)
         After the last norm, from the answer's first token to the end of the conversation; of the
         first pair's chosen answer, then of its rejected one, and so on.
 

@@ -8,16 +8,21 @@ from typing import Any
 
 from valuebias._core.checks import check_known, check_number
 from valuebias.errors import ValueBiasError, shown
+from valuebias.training.coherence import SMOOTHNESS_WEIGHT, VALUE_WEIGHT
 
-__all__ = ["BRADLEY_TERRY", "GRM", "KINDS", "Objective", "as_objectives"]
+__all__ = ["BRADLEY_TERRY", "GRM", "KINDS", "TCRM", "Objective", "as_objectives"]
 
-BRADLEY_TERRY, GRM = "bradley-terry", "grm"
-KINDS = (BRADLEY_TERRY, GRM)
-_HEADS = {BRADLEY_TERRY: "linear", GRM: "mlp"}
+BRADLEY_TERRY, GRM, TCRM = "bradley-terry", "grm", "tcrm"
+KINDS = (BRADLEY_TERRY, GRM, TCRM)
+_HEADS = {BRADLEY_TERRY: "linear", GRM: "mlp", TCRM: "linear"}
 """The heads, and which one an objective has by default."""
 _REGULARISERS = ("sft", "dpo", "reference-free")
-_OF_GRM = ("weight", "beta", "regulariser")
-_DEFAULTS: Mapping[str, Any] = {"weight": 0.01, "beta": 0.1, "regulariser": "sft"}
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    BRADLEY_TERRY: {},
+    GRM: {"weight": 0.01, "beta": 0.1, "regulariser": "sft"},
+    TCRM: {"value_weight": VALUE_WEIGHT, "smoothness_weight": SMOOTHNESS_WEIGHT},
+}
+"""What only some objectives have."""
 _WIDTH, _WIDEST = 1024, 2**16
 
 
@@ -27,14 +32,15 @@ class Objective:
 
     Attributes
     ----------
-    kind : {"bradley-terry", "grm"}, default "bradley-terry"
+    kind : {"bradley-terry", "grm", "tcrm"}, default "bradley-terry"
         ``"bradley-terry"``: the chosen answer of a pair is to have the higher reward. ``"grm"``:
-        the same, and a term that keeps the base able to write the answers (see Notes).
+        the same, and a term that keeps the base able to write the answers. ``"tcrm"``: the same,
+        and two terms that make rewards along an answer coherent (see Notes).
     name : str, optional
         What the coordinate ``objective`` of the trained models says; by default `kind`.
     head : {"linear", "mlp"}, optional
-        From the last hidden state to the reward: one linear layer, the default of
-        ``"bradley-terry"``; or linear, ReLU, linear, the default of ``"grm"``.
+        From the last hidden state to the reward: one linear layer, the default of all others; or
+        linear, ReLU, linear, the default of ``"grm"``.
     width : int, optional
         Of ``"mlp"``: how wide the middle is; 1024 by default.
     weight : float, optional
@@ -44,6 +50,9 @@ class Objective:
         Of ``"grm"``: β, what log-probs are multiplied by, above 0; 0.1 by default.
     regulariser : {"sft", "dpo", "reference-free"}, optional
         Of ``"grm"``: which term; ``"sft"`` by default.
+    value_weight, smoothness_weight : float, optional
+        Of ``"tcrm"``: λ₁ and λ₂, what the two terms weigh, 0 or more; 0.1 and 0.01 by default. With
+        0 for both it is Bradley–Terry, to the last bit.
 
     Raises
     ------
@@ -73,6 +82,21 @@ class Objective:
     Model for LLMs" (arXiv 2406.10216), section 3; the defaults are those of their code. Christian
     et al. (2026) train the reward models of their ablation so: α 0.01, β 0.1, two layers.
 
+    TCRM, temporally coherent reward models, minimises
+
+    .. math::
+
+        L_{\text{reward}} + \lambda_1 \, E\!\left[(r_t - \mathrm{sg}(r_T))^2\right]
+        + \lambda_2 \, E\!\left[(r_{t+1} - r_t)^2\right]
+
+    with :math:`r_t` the reward at token t of an answer, from its first on, :math:`r_T` the one at
+    the end of the conversation, which alone is in :math:`L_{\text{reward}}`, and sg stopping the
+    gradient. Means are over the tokens t < T of an answer, then over all answers, chosen and
+    rejected; one of a single token adds nothing. A beginning's reward is to be an estimate of the
+    final one (value regression), and rewards are not to jump (temporal difference). This is our
+    reading of the two terms of Nikulkov 2026 (arXiv 2604.22981), whose weights are the defaults.
+    :func:`fit_head` has the same terms without the stopped gradient, for a frozen base.
+
     Examples
     --------
     >>> grm = Objective(kind="grm")
@@ -91,6 +115,8 @@ class Objective:
     weight: float | None = None
     beta: float | None = None
     regulariser: str | None = None
+    value_weight: float | None = None
+    smoothness_weight: float | None = None
 
     def __post_init__(self) -> None:
         """Fill the blanks in, and check every setting."""
@@ -110,13 +136,21 @@ class Objective:
             self._fill("width", _WIDTH)
             check_number(self.width, "width", f"a whole number from 1 to {_WIDEST}", least=1,
                          most=_WIDEST, kinds=int)  # fmt: skip
-        if self.kind != GRM:
-            for field in _OF_GRM:
-                self._refuse(field, f"the objective {self.kind!r}, which has no term", "kind: grm")
-            return
-        for field, default in _DEFAULTS.items():
-            self._fill(field, default)
+        for kind, settings in _DEFAULTS.items():
+            for field, default in settings.items():
+                if kind == self.kind:
+                    self._fill(field, default)
+                else:
+                    which = f"the objective {self.kind!r}, whose loss has no such term"
+                    self._refuse(field, which, f"kind: {kind}")
         kinds: Any = int | float
+        if self.kind == TCRM:
+            for field in _DEFAULTS[TCRM]:
+                value = getattr(self, field)
+                expected = f"a number, 0 or more{_hint(value)}"
+                check_number(value, field, expected, least=0, below=True, kinds=kinds)
+        if self.kind != GRM:
+            return
         expected = f"a number, 0 or more and below 1{_hint(self.weight)}"
         check_number(self.weight, "weight", expected, least=0, most=1, below=True, kinds=kinds)
         expected = f"a number above 0{_hint(self.beta)}"
@@ -129,9 +163,19 @@ class Objective:
         return self.kind == BRADLEY_TERRY and self.head == "linear"
 
     @property
-    def has_term(self) -> bool:
+    def has_log_probs(self) -> bool:
         """Whether log-probs of the answers are part of the loss."""
         return self.kind == GRM and bool(self.weight)
+
+    @property
+    def has_coherence(self) -> bool:
+        """Whether rewards along the answers are part of the loss."""
+        return self.kind == TCRM and bool(self.value_weight or self.smoothness_weight)
+
+    @property
+    def has_term(self) -> bool:
+        """Whether anything but the final rewards is part of the loss."""
+        return self.has_log_probs or self.has_coherence
 
     def about(self) -> dict[str, Any]:
         """Give what a result depends on.

@@ -100,11 +100,14 @@ def make_trainer(
     model = load_base(base, width=objective.width or 0)
     columns: dict[str, Any] = {"chosen_ids": pairs.chosen, "rejected_ids": pairs.rejected}
     language = None
-    if objective.has_term:
+    if objective.has_log_probs:
         from valuebias.training.language_head import LanguageHead
 
         # After the head, which is then drawn as without it.
         language = LanguageHead(base)
+    if objective.has_coherence:
+        _check_several(base, pairs)
+    if objective.has_term:
         for place, side in enumerate(("chosen", "rejected")):
             columns[f"{side}_{terms.STARTS}"] = [starts[place] for starts in pairs.starts]
     n_steps = settings.n_steps(len(pairs))
@@ -138,6 +141,8 @@ def make_trainer(
     )
     # Without bars of its own, the trainer prints every loss instead.
     trainer.remove_callback(PrinterCallback)
+    if objective.has_coherence:
+        trainer.terms.append(terms.TemporalCoherence(objective, trainer.model))
     if language is not None:
         language.to(trainer.args.device)
         trainer.terms.append(terms.TextGeneration(objective, language))
@@ -191,6 +196,18 @@ def save_plain(model: Any, folder: Path) -> None:
         if number is None:
             raise
         raise OSError(int(number[1]), str(error), str(folder)) from error
+
+
+def _check_several(base: Base, pairs: TokenPairs) -> None:
+    """Refuse answers of which none has two tokens to compare."""
+    chosen, rejected = (list(side) for side in zip(*pairs.starts, strict=True))
+    both = zip(pairs.chosen + pairs.rejected, chosen + rejected, strict=True)
+    if max(len(ids) - start for ids, start in both) < 2:
+        raise ValueBiasError(
+            f"None of the {2 * len(pairs)} answers has two tokens or more as {base.name!r} reads "
+            "them, and the terms of 'tcrm' compare an answer's tokens. Give longer answers, or "
+            "choose the objective 'bradley-terry'."
+        )
 
 
 def _adapter(model: Any, name: str, settings: TrainingSettings) -> Any:

@@ -20,7 +20,15 @@ from valuebias.training.objective import Objective
 if TYPE_CHECKING:
     from valuebias.training.language_head import LanguageHead
 
-__all__ = ["REFERENCE", "STARTS", "BatchOutputs", "Term", "TextGeneration", "log_probs"]
+__all__ = [
+    "REFERENCE",
+    "STARTS",
+    "BatchOutputs",
+    "TemporalCoherence",
+    "Term",
+    "TextGeneration",
+    "log_probs",
+]
 
 STARTS, REFERENCE = "start", "reference"
 """Columns: how many tokens stand before an answer; its log-prob before training."""
@@ -68,6 +76,32 @@ class TextGeneration:
         if self.regulariser == "dpo":
             found = found - batch.beside[REFERENCE]
         return found[:n] - found[n:]
+
+
+class TemporalCoherence:
+    """The terms of TCRM: see :class:`valuebias.ablation.Objective`."""
+
+    def __init__(self, objective: Objective, model: Any) -> None:
+        settings: Any = objective
+        self.value = float(settings.value_weight)
+        self.smoothness = float(settings.smoothness_weight)
+        plain = model.get_base_model() if hasattr(model, "peft_config") else model
+        self._head = plain.score
+
+    def __call__(self, loss: Tensor, batch: BatchOutputs) -> Tensor:
+        """Add the two terms."""
+        last = batch.mask.sum(1) - 1
+        place = torch.arange(batch.ids.shape[1], device=batch.ids.device)
+        before = (place >= batch.beside[STARTS][:, None]) & (place < last[:, None])
+        rewards: Tensor = self._head(batch.hidden)[..., 0].float()
+        final = rewards.gather(1, last[:, None]).detach()
+        off = (rewards - final) ** 2
+        steps = (rewards[:, 1:] - rewards[:, :-1]) ** 2
+        count = before.sum(1).clamp(min=1)
+        value = (off * before).sum(1) / count
+        smoothness = (steps * before[:, :-1]).sum(1) / count
+        terms = self.value * value.mean() + self.smoothness * smoothness.mean()
+        return loss + terms
 
 
 def log_probs(batch: BatchOutputs, language: LanguageHead) -> Tensor:

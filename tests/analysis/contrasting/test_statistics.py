@@ -266,3 +266,30 @@ def test_intervals_miss_nothing_more_often_than_they_say(bases: list[str] | None
         # Two errors for what a fit estimates too; three where a dozen others are looked at as well.
         limit = 2 if key[0] == "gap" else 3
         assert np.mean(shares) <= 0.1 + limit * error, key
+
+
+def test_a_contrast_says_which_groups_and_which_is_the_first() -> None:
+    made = world(11, gap=0.4, variants=("r", "w1", "w2"), level=["a", "b", "c"] * 40)
+    every = valuebias.contrast_statistics(made.scores, by="level").to_frame("gap")
+    assert set(every["of"]) == {"a − b", "a − c", "b − c"}
+    turned = valuebias.contrast_statistics(made.scores, by="level", contrast=("c", "a"))
+    table = turned.to_frame("gap")
+    assert set(table["of"]) == {"c − a"}
+    plain = every[every["of"] == "a − c"]
+    np.testing.assert_allclose(table["estimate"], -plain["estimate"].to_numpy())
+    np.testing.assert_allclose(table["lower"], -plain["upper"].to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("contrast", "said"),
+    [
+        (("c", "d"), "contrast names 'd', which is no group of 'variant'"),
+        (("r", "r"), "contrast names 'r' twice"),
+        ("rw", r"expected two groups of 'variant', such as \('w2', 'r'\)"),
+        (("r",), "expected two groups"),
+    ],
+)
+def test_a_contrast_is_of_two_groups(contrast: Any, said: str) -> None:
+    made = world(12, variants=("r", "c", "w2"))
+    with pytest.raises(ValueBiasError, match=said):
+        valuebias.contrast_statistics(made.scores, contrast=contrast)
