@@ -26,6 +26,7 @@ from valuebias.scoring import request
 from valuebias.scoring.model_scores import ModelScores
 from valuebias.scoring.request import Block
 from valuebias.scoring.sharing import Share, Work
+from valuebias.scoring.store import provenance_of
 
 LACKING = tiny_models.missing()
 requires_models = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
@@ -649,6 +650,30 @@ def test_a_plan_of_a_shard_of_policies(policies: list[Model]) -> None:
     own = [some[[not name.endswith("(reference)") for name in some.index]].sum() for some in pairs]
     assert own[0] == own[1] + own[2] == 3 * len(PROMPTS) * len(WORDS)
     assert any(name.endswith("(reference)") for name in pairs[1].index)
+
+
+@requires_models
+def test_labels_of_one_head_are_computed_in_one_pass(tmp_path: Path) -> None:
+    folder = tiny_models.tiny("llama", "reward", tmp_path / "rm", labels=3)
+    other = tiny_models.tiny("llama", "reward", tmp_path / "other", seed=1)
+    asked = [Model(str(folder), label="all", base="x"), Model(str(other), base="x")]
+    whole = score(asked, tmp_path / "whole.zarr", backend="torch")
+    parts = shards(asked, tmp_path, 3, backend="torch")
+    merged = valuebias.merge(parts, out=tmp_path / "merged.zarr")
+    xr.testing.assert_identical(merged.drop_attrs(), whole.drop_attrs())
+    passes = set()
+    for part in parts:
+        share = Share.recorded(provenance_of(Path(part)))
+        assert share is not None
+        rows = [share.rows(f"rm: LABEL_{k}") for k in range(3)]
+        assert rows[0] == rows[1] == rows[2]
+        passes |= {(share.index, row) for row in rows[0]}
+    assert len(passes) == 3
+    # Where each label is a pass of its own, they are parts like others.
+    apart = score(asked, tmp_path / "apart.zarr", shard=(1, 3))
+    share = Share.recorded(provenance_of(Path(apart)))
+    assert share is not None
+    assert not any(work.along for work in share.work)
 
 
 def test_what_is_no_store_is_said(tmp_path: Path) -> None:

@@ -238,7 +238,11 @@ def shared(request: ScoringRequest, engine: Backend, index: int, n: int) -> Scor
     """Give one shard's part of a request. Configurations and tokenizers are read, no weights."""
     n_prompts = len(request.prompts)
     work = []
+    passes: dict[Model, str] = {}
     for model in request.models:
+        alike = replace(model, name=model.location, label=None)
+        several = engine.several_labels and request.kind == "reward" and model.label is not None
+        first = passes.setdefault(alike, model.name) if several else model.name
         resolved = resolve(
             model, kind=request.measured, with_weights=False, adapted=engine.adapters
         )
@@ -250,7 +254,8 @@ def shared(request: ScoringRequest, engine: Backend, index: int, n: int) -> Scor
         else:
             each = block_shape(request, words)[0]
         cost = max(1, int(resolved.model_config.n_params)) * words
-        work.append(Work(name=model.name, prompts=each, cost=cost))
+        along = "" if first == model.name else first
+        work.append(Work(name=model.name, prompts=each, cost=cost, along=along))
     share = Share(index=index, n=n, n_prompts=n_prompts, work=tuple(work))
     return replace(request, share=share)
 

@@ -3,7 +3,8 @@
 A share is made of whole rows of blocks: a model's blocks after the same prompts. Rewards of a
 vocabulary need that, since a block looks up conversations that occurred in an earlier one. Rows are
 laid end to end in the order of the request and cut into parts of like work, so that a shard loads
-few models; which shard has a row follows from what a shard's store says of all of them.
+few models (labels of one head lie on one another, since one pass gives all of them); which shard
+has a row follows from what a shard's store says of all of them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Work:
     name: str  # its label
     prompts: int  # how many prompts its blocks have
     cost: int  # the work per prompt, roughly
+    along: str = ""  # another label of the same head: the model from whose passes this is read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +101,13 @@ class Share:
         A row belongs to the shard in whose part of the whole work its middle lies. Counted in whole
         numbers, so that it is the same on every machine.
         """
-        total = self.n_prompts * sum(one.cost for one in self.work)
+        total = self.n_prompts * sum(one.cost for one in self.work if not one.along)
         owners: dict[str, list[tuple[int, int]]] = {}
         before = 0
         for one in self.work:
+            if one.along:
+                owners[one.name] = owners[one.along]
+                continue
             owners[one.name] = []
             for row, start in enumerate(range(0, self.n_prompts, one.prompts)):
                 work = one.cost * min(one.prompts, self.n_prompts - start)
@@ -112,7 +117,11 @@ class Share:
 
     def record(self) -> dict[str, Any]:
         """Say in JSON's types which shard it is, and of what."""
-        work = [{"name": w.name, "prompts": w.prompts, "cost": w.cost} for w in self.work]
+        work = [
+            {"name": w.name, "prompts": w.prompts, "cost": w.cost}
+            | ({"along": w.along} if w.along else {})
+            for w in self.work
+        ]
         said = {"index": self.index, "n": self.n, "n_prompts": self.n_prompts, "models": work}
         return said | ({"references": dict(self.references)} if self.references else {})
 
@@ -124,9 +133,15 @@ class Share:
             return None
         try:
             work = tuple(
-                Work(name=str(w["name"]), prompts=int(w["prompts"]), cost=int(w["cost"]))
+                Work(
+                    name=str(w["name"]),
+                    prompts=int(w["prompts"]),
+                    cost=int(w["cost"]),
+                    along=str(w.get("along", "")),
+                )
                 for w in said["models"]
             )
+            own = {one.name: one.prompts for one in work if not one.along}
             share = cls(
                 index=int(said["index"]),
                 n=int(said["n"]),
@@ -137,6 +152,7 @@ class Share:
             # More prompts than anyone has would fill the memory with rows.
             whole = 0 < share.n_prompts <= _MOST and all(min(w.prompts, w.cost) > 0 for w in work)
             known = {policy for policy, _ in share.references} <= {w.name for w in work}
+            known = known and all(own[w.along] == w.prompts for w in work if w.along)
             if not (1 <= share.index <= share.n and work and whole and known):
                 raise ValueError
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -163,6 +179,8 @@ class Share:
         if self.references != other.references:
             return "other references"
         pairs = list(zip(self.work, other.work, strict=True))
+        if any(one.along != two.along for one, two in pairs):
+            return "labels that are computed otherwise together"
         changed = [one.name for one, two in pairs if one.prompts != two.prompts]
         if changed:
             return f"blocks of another size of {few(changed)}"
