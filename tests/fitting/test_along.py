@@ -90,17 +90,17 @@ def at_share(scores: xr.Dataset, variant: str, share: float) -> np.ndarray:
     return np.asarray(scores["token_reward"].sel(variant=variant).isel(token=place), dtype=float)
 
 
-@pytest.mark.parametrize("share", [0.25, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("share", [0.01, 0.25, 0.3, 0.5, 0.75, 1.0])
 def test_accuracy_is_that_of_pairs_at_that_token(share: float) -> None:
-    scores = read(1, n_items=40)
+    scores = read(1, n_items=300, gap=0.02)
     table = valuebias.along(scores).accuracy(shares=[share])
     ahead = at_share(scores, "chosen", share) > at_share(scores, "rejected", share)
     row = table[(table["name"] == "org/m1") & (table["share"] == share)].iloc[0]
     assert row["estimate"] == pytest.approx(ahead[1].mean())
-    ols = sm.OLS(ahead[1].astype(float), np.ones(40)).fit(
-        cov_type="cluster", cov_kwds={"groups": np.arange(40), "use_correction": False}
+    ols = sm.OLS(ahead[1].astype(float), np.ones(300)).fit(
+        cov_type="cluster", cov_kwds={"groups": np.arange(300), "use_correction": False}
     )
-    assert row["se"] == pytest.approx(float(ols.bse[0]) * np.sqrt(40 / 39))
+    assert row["se"] == pytest.approx(float(ols.bse[0]) * np.sqrt(300 / 299))
     final = scores["score"].sel(variant="chosen") > scores["score"].sel(variant="rejected")
     end = table[(table["name"] == "org/m1") & table["share"].isna()].iloc[0]
     assert end["estimate"] == pytest.approx(float(final[1].mean()))
@@ -132,10 +132,10 @@ def test_families_are_compared() -> None:
 
 def test_calibration_is_least_squares_of_the_final_reward() -> None:
     scores = read(3, n_items=60)
-    table = valuebias.along(scores).calibration(shares=[0.5])
+    table = valuebias.along(scores).calibration(shares=[0.3])
     table = table[table["name"] == "org/m0"].set_index("statistic")
     names = list(TEXTS)
-    x = np.stack([at_share(scores, name, 0.5)[0] for name in names], axis=1)
+    x = np.stack([at_share(scores, name, 0.3)[0] for name in names], axis=1)
     y = scores["score"].sel(variant=names).to_numpy()[0].astype(float)
     fitted = sm.OLS(y.ravel(), sm.add_constant(x.ravel())).fit()
     assert table.loc["slope", "estimate"] == pytest.approx(fitted.params[1])
