@@ -99,6 +99,9 @@ ELSEWHERE = {
     ("valuebias/ablation/study.py", "valuebias.ablation.fit_head(..., coherence=...)"): (
         "tests/training/test_coherence.py::test_the_head_is_the_optimum_of_the_formula"
     ),
+    ("valuebias/plots/statistics.py", "valuebias.contrast_statistics(...)"): (
+        "tests/plots/test_statistics.py::test_one_set_alone_and_shares_around_one_half"
+    ),
     ("backends/heads.py", "head.float()"): (
         "tests/backends/test_heads.py::test_modules_of_the_users"
     ),
@@ -213,6 +216,7 @@ EXCUSED = {
     ("valuebias/cli/explaining.py", "valuebias plan"): _SCORED,
     ("valuebias/io/files.py", "valuebias.merge(stores, out=...)"): _SHARDS,
     ("valuebias/scoring/merging.py", "valuebias.score(...)"): _SHARDS,
+    ("valuebias/scoring/merging.py", "valuebias.score(..., shard=...)"): _SHARDS,
     ("valuebias/scoring/merging.py", "valuebias.score(..., shard=({}, {}), store={})"): _SHARDS,
     ("valuebias/scoring/sharing.py", 'valuebias.merge(stores, out="scores.zarr")'): _SHARDS,
     ("valuebias/scoring/vocabulary.py", "valuebias.merge(stores, out=...)"): _SHARDS,
