@@ -79,8 +79,9 @@ def plot_along(
     matplotlib.figure.Figure
         The answer as it is read, each token on its colour: the change of the reward from the token
         before, darkest at the largest. The first token has none. "‹end›" stands for tokens that
-        end the conversation. Below, the reward after each token, with a line at the final one and
-        lines where sentences end. Of a very long answer its beginning is drawn, and it says so.
+        end the conversation, a box for a letter that the font lacks. Below, the reward after each
+        token, with a line at the final one and lines where sentences end. Of a very long answer its
+        beginning is drawn, and it says so.
 
     Raises
     ------
