@@ -8,8 +8,8 @@ from valuebias.preference_data.preferences import Preferences, check_disjoint
 from valuebias.preference_data.synthetic import synthetic_preferences
 from valuebias.training.answer_states import answer_states
 from valuebias.training.bradley_terry import fit_head, fit_path
-from valuebias.training.frozen import reward_model
 from valuebias.training.coherence import TemporalCoherence, temporal_coherence
+from valuebias.training.frozen import reward_model
 from valuebias.training.head import Head
 from valuebias.training.objective import Objective
 from valuebias.training.settings import TrainingSettings, checkpoint_steps
