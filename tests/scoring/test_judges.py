@@ -420,3 +420,12 @@ def test_a_real_model_as_a_judge() -> None:
     # A text that is no verdict of one token to it.
     with pytest.raises(ValueBiasError, match="'10' is 2 tokens to 'smollm2-lm': '1'"):
         score(where, Judge(TEXT, {"1": 1, "10": 10, "2": 2}))
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("so " * 700 + "sharp", "takes 1024 at most"), ("a\ud800b", "surrogate")]
+)
+def test_messages_say_which_word_cannot_be_judged(folder: Path, word: str, said: str) -> None:
+    with pytest.raises(ValueBiasError, match=said) as caught:
+        score(models(folder)[:1], THREE, lexicon=["love", word])
+    assert ("sharp" if "so" in word else r"a\ud800b") in str(caught.value)
