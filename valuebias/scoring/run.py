@@ -296,7 +296,7 @@ def scored(
     if store is not None and request.share is not None:
         n_blocks, n_scores = len(done), sum(block.pairs for block in done)
         return ScoringShard(Path(store), request.share.index, request.share.n, n_blocks, n_scores)
-    return with_verdicts_checked(keeper.scores())
+    return with_verdicts_checked(keeper.scores(), stacklevel=3)
 
 
 def _keeper(path: Path | None, request: ScoringRequest) -> InMemory | OnDisk:
