@@ -17,7 +17,7 @@ import xarray as xr
 from loopback_server import Loopback, serving
 
 import valuebias
-from valuebias import Model, ValueBiasError
+from valuebias import Model, ValueBiasError, ValueBiasWarning
 from valuebias.backends import Server
 
 pytestmark = pytest.mark.skipif(
@@ -402,6 +402,12 @@ def test_models_that_are_not_served_do_not_get_the_scores_of_one_that_is(
         valuebias.score(models, kind="logprob", progress=False, **asked)
     said = valuebias.explain(models, kind="logprob", **asked).to_frame()
     assert said["scores"].tolist() == ["yes", "no"]
+    one_by_one: Any = {"kind": "logprob", "store": tmp_path / "s.zarr", "progress": False, **asked}
+    valuebias.score(models[0], **one_by_one)
+    with pytest.warns(ValueBiasWarning, match="scored as 'other' now and was scored") as caught:
+        valuebias.score(models[1], **one_by_one)
+    assert caught[0].filename == __file__
+    valuebias.score(models[1], **one_by_one)
     templates = [models[0], Model(logprobs.folder, name="plain", base="x", template="plain")]
     assert score(logprobs, engine).sizes["model"] == 1
     assert valuebias.score(templates, kind="logprob", progress=False, **asked).sizes["model"] == 2
