@@ -90,6 +90,7 @@ class Server(Backend):
     url: ClassVar[str] = "https://docs.vllm.ai"
     packed: ClassVar[bool] = False
     weights_here: ClassVar[bool] = False
+    several_labels: ClassVar[bool] = True
     suits: ClassVar[str] = (
         "a server runs the model already, has the cards, or the model is too large for this machine"
     )

@@ -83,9 +83,10 @@ class ServedModel(LoadedModel):
         if self._source.kind != "reward":
             return
         plain, activated = (self._rewards(known, activation=on)[0] for on in (False, True))
-        if abs(plain - activated) < _SAME and 0.0 <= plain <= 1.0:
+        alike = np.abs(plain - activated) < _SAME
+        if (alike & (plain >= 0.0) & (plain <= 1.0)).all():
             raise ValueBiasError(
-                f"The server at {self._client.url!r} answers {plain:.6g} with and without "
+                f"The server at {self._client.url!r} answers {plain[0]:.6g} with and without "
                 "use_activation: it takes no notice of that, and the reward may be squeezed "
                 "between 0 and 1. Update the server (vLLM 0.32 takes notice), or score with "
                 'backend="torch".'
@@ -97,7 +98,8 @@ class ServedModel(LoadedModel):
         whole = [pack.ids[path] for path in paths]
         before = [whole[w][: p + 1] for w, p in zip(which.tolist(), position.tolist(), strict=True)]
         if self._source.kind == "reward":
-            return np.array(self._twice(before, self._rewards), dtype=np.float32)
+            read = np.array(self._twice(before, self._rewards), dtype=np.float32)
+            return read if self._source.read_labels else read[:, 0]
         if pack.target is None or pack.row is None:
             return np.stack(self._twice(before, self._vocabularies)).astype(np.float32)
         targets = [
@@ -163,7 +165,8 @@ class ServedModel(LoadedModel):
         ]
         return [value for part in self._client.post_all(path, bodies, read) for value in part]
 
-    def _rewards(self, sequences: Sequence[Integers], *, activation: bool = False) -> list[float]:
+    def _rewards(self, sequences: Sequence[Integers], *, activation: bool = False) -> list[Doubles]:
+        """Ask for the rewards that are read, each sequence's, shape (label,)."""
         body = {"use_activation": activation}
         return self._post("/classify", body, "input", sequences, self._batch, self._read_rewards)
 
@@ -182,7 +185,7 @@ class ServedModel(LoadedModel):
         }  # fmt: skip
         return self._post("/v1/completions", body, "prompt", sequences, 1, self._read_vocabularies)
 
-    def _read_rewards(self, body: dict[str, Any], answer: Any) -> list[float]:
+    def _read_rewards(self, body: dict[str, Any], answer: Any) -> list[Doubles]:
         asked = body["input"]
         rows = self._rows(answer, "data", len(asked))
         usage = answer.get("usage")
@@ -192,7 +195,7 @@ class ServedModel(LoadedModel):
             raise self._wrong(f"it counts {counted} tokens where {sent} were sent")
         return [self._read_reward(row.get("probs")) for row in rows]
 
-    def _read_reward(self, logits: Any) -> float:
+    def _read_reward(self, logits: Any) -> Doubles:
         if not isinstance(logits, list) or not all(isinstance(x, int | float) for x in logits):
             raise self._wrong("an answer has no list of logits ('probs')")
         known = self._source.labels
@@ -203,11 +206,12 @@ class ServedModel(LoadedModel):
             )
         if len(logits) != (known or 1):
             raise self._wrong(f"it has {len(logits)} labels, and the model {known or 1}")
-        value = logits[self._source.label]
-        # A whole number of JSON may be larger than any float.
-        if not -_LARGEST <= value <= _LARGEST:
-            raise self._wrong(f"a reward is {str(value)[:20]}")
-        return float(value)
+        values = [logits[k] for k in self._source.read_labels or (self._source.label,)]
+        for value in values:
+            # A whole number of JSON may be larger than any float.
+            if not -_LARGEST <= value <= _LARGEST:
+                raise self._wrong(f"a reward is {str(value)[:20]}")
+        return np.array(values, dtype=np.float64)
 
     def _read_logprobs(self, body: dict[str, Any], answer: Any) -> list[Doubles]:
         rows = self._rows(answer, "choices", len(body["prompt"]))

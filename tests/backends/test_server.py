@@ -17,7 +17,7 @@ import xarray as xr
 from loopback_server import Loopback, serving
 
 import valuebias
-from valuebias import Model, ValueBiasError
+from valuebias import Model, ValueBiasError, ValueBiasWarning
 from valuebias.backends import Server
 
 pytestmark = pytest.mark.skipif(
@@ -375,6 +375,21 @@ def test_models_are_found_by_name(rewards: Loopback) -> None:
     score(rewards)
 
 
+def test_labels_are_read_from_one_answer(tmp_path: Path) -> None:
+    folder = tiny_models.tiny("llama", "reward", tmp_path / "rm", labels=3)
+    asked: Any = {"prompts": PROMPTS, "lexicon": WORDS, "progress": False}
+    every, one = Model(folder, label="all", base="x"), Model(folder, label=1, base="x")
+    with serving(Loopback(folder, "reward")) as loopback:
+        engine = Server(loopback.url, again=0)
+        single = valuebias.score(one, backend=engine, **asked)
+        n_asked = len([path for path, _, _ in loopback.asked if path == "/classify"])
+        found = valuebias.score(every, backend=engine, store=tmp_path / "s.zarr", **asked)
+        assert len([path for path, _, _ in loopback.asked if path == "/classify"]) == 2 * n_asked
+    wanted = valuebias.score(every, **asked)
+    np.testing.assert_allclose(found["score"], wanted["score"], atol=2e-5)
+    np.testing.assert_array_equal(found["score"][1], single["score"][0])
+
+
 def test_models_that_are_not_served_do_not_get_the_scores_of_one_that_is(
     logprobs: Loopback, tmp_path: Path
 ) -> None:
@@ -387,6 +402,12 @@ def test_models_that_are_not_served_do_not_get_the_scores_of_one_that_is(
         valuebias.score(models, kind="logprob", progress=False, **asked)
     said = valuebias.explain(models, kind="logprob", **asked).to_frame()
     assert said["scores"].tolist() == ["yes", "no"]
+    one_by_one: Any = {"kind": "logprob", "store": tmp_path / "s.zarr", "progress": False, **asked}
+    valuebias.score(models[0], **one_by_one)
+    with pytest.warns(ValueBiasWarning, match="scored as 'other' now and was scored") as caught:
+        valuebias.score(models[1], **one_by_one)
+    assert caught[0].filename == __file__
+    valuebias.score(models[1], **one_by_one)
     templates = [models[0], Model(logprobs.folder, name="plain", base="x", template="plain")]
     assert score(logprobs, engine).sizes["model"] == 1
     assert valuebias.score(templates, kind="logprob", progress=False, **asked).sizes["model"] == 2

@@ -154,6 +154,48 @@ class TestTheSame:
             score(policy, tmp_path / f"{name}.zarr", kind="implicit", **more)
         assert contents(tmp_path / "together.zarr") == contents(tmp_path / "alone.zarr")
 
+    @pytest.mark.filterwarnings("ignore:Of the probability:valuebias.ValueBiasWarning")
+    @pytest.mark.parametrize("judge", ["rating", "a-or-b"])
+    def test_of_judges(
+        self, client: Any, models: dict[str, list[Model]], tmp_path: Path, judge: str
+    ) -> None:
+        asked = valuebias.judge(judge, against="money" if judge == "a-or-b" else None)
+        for name, more in (("alone", {}), ("together", {"client": client})):
+            score(models["logprob"], tmp_path / f"{name}.zarr", kind="judged", judge=asked,
+                  backend="torch", **more)  # fmt: skip
+        assert contents(tmp_path / "together.zarr") == contents(tmp_path / "alone.zarr")
+
+    @pytest.mark.parametrize("asked", [{"read": "all"}, {"kind": "logprob"}, {"kind": "implicit"}])
+    def test_of_contrast_sets(
+        self, client: Any, models: dict[str, list[Model]], tmp_path: Path, asked: dict[str, Any]
+    ) -> None:
+        rows = {
+            f"q{i}": {"prompt": f"What is {i}?", "answers": {"good": "love " * i, "bad": "power"}}
+            for i in (1, 2, 3)
+        }
+        chosen = models[asked.get("kind", "reward").replace("implicit", "logprob")]
+        if asked.get("kind") == "implicit":
+            chosen = [Model(chosen[0].location, base="b", reference=chosen[1].location)]
+        asked |= {"backend": "torch", "progress": False}
+        for name, more in (("alone", {}), ("together", {"client": client})):
+            place = tmp_path / f"{name}.zarr"
+            valuebias.score_contrasts(chosen, rows, store=place, **asked, **more)
+        assert contents(tmp_path / "together.zarr") == contents(tmp_path / "alone.zarr")
+
+    def test_of_shards_of_policies(
+        self, client: Any, models: dict[str, list[Model]], tmp_path: Path
+    ) -> None:
+        first, second = models["logprob"]
+        policy = Model(first.location, name="policy", base="b", reference=second.location)
+        asked = {"kind": "implicit", "backend": "torch"}
+        whole = score(policy, None, **asked)
+        parts = [
+            score(policy, tmp_path / f"{i}.zarr", shard=(i, 2), client=client, **asked)
+            for i in (1, 2)
+        ]
+        merged = valuebias.merge(parts, out=tmp_path / "merged.zarr")
+        xr.testing.assert_equal(merged, whole)
+
     def test_of_labels(self, client: Any, tmp_path: Path) -> None:
         folder = tiny_models.tiny("llama", "reward", tmp_path / "many", labels=3)
         many = [Model(str(folder), label="all")]

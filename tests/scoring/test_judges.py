@@ -420,3 +420,25 @@ def test_a_real_model_as_a_judge() -> None:
     # A text that is no verdict of one token to it.
     with pytest.raises(ValueBiasError, match="'10' is 2 tokens to 'smollm2-lm': '1'"):
         score(where, Judge(TEXT, {"1": 1, "10": 10, "2": 2}))
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("so " * 700 + "sharp", "takes 1024 at most"), ("a\ud800b", "surrogate")]
+)
+def test_messages_say_which_word_cannot_be_judged(folder: Path, word: str, said: str) -> None:
+    with pytest.raises(ValueBiasError, match=said) as caught:
+        score(models(folder)[:1], THREE, lexicon=["love", word])
+    assert ("sharp" if "so" in word else r"a\ud800b") in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_shards_of_a_judge_say_what_one_process_says(folder: Path, tmp_path: Path) -> None:
+    asked = models(folder)[:2]
+    with pytest.warns(ValueBiasWarning, match="not that of a verdict") as alone:
+        whole = score(asked, THREE, store=tmp_path / "whole.zarr")
+    parts = [score(asked, THREE, store=tmp_path / f"{i}.zarr", shard=(i, 2)) for i in (1, 2)]
+    with pytest.warns(ValueBiasWarning, match="not that of a verdict") as together:
+        merged = valuebias.merge(parts, out=tmp_path / "merged.zarr")
+    assert [str(w.message) for w in together] == [str(w.message) for w in alone]
+    assert {w.filename for w in (*alone, *together)} == {__file__}
+    xr.testing.assert_identical(merged.drop_attrs(), whole.drop_attrs())

@@ -42,6 +42,7 @@ _SHOWN_FIRST = 3
 # A tokenizer's intermediate result is a hundred times as large as the ids.
 _AT_ONCE = 256
 _TAIL = 12
+_SAID = 60  # characters of a conversation that a message repeats
 
 
 class Tokenizer:
@@ -306,7 +307,9 @@ class Tokenizer:
         for prefix, whole in zip(prefixes, before, strict=True):
             blank = [whole] if whole != prefix else []
             texts += [prefix, *blank, *(whole + answer for answer in answers)]
-            named += ["", *[""] * len(blank), *answers]
+            # By its end, which says of a message to a judge which answer it is about.
+            end = prefix if len(prefix) <= _SAID else f"…{prefix[-_SAID:]}"
+            named += [end, *[end] * len(blank), *answers]
         encoded = iter(self._encode(texts, named))
         found = []
         for prefix, whole in zip(prefixes, before, strict=True):

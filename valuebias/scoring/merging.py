@@ -30,6 +30,7 @@ from valuebias.schema.contrast_scores import is_marked, marked_as_contrasts
 from valuebias.scoring import store
 from valuebias.scoring.model_scores import ModelScores
 from valuebias.scoring.sharing import Share
+from valuebias.scoring.verdicts import with_verdicts_checked
 from valuebias.scoring.vocabulary import read_vocabulary
 
 __all__ = ["merge"]
@@ -71,8 +72,9 @@ def merge(
     Warns
     -----
     ValueBiasWarning
-        If the base of some of several models is not known, as :func:`valuebias.score` does; a shard
-        by itself knows of its own models only.
+        If the base of some of several models is not known, or a judge leaves much of the
+        probability for other tokens than its verdicts, as :func:`valuebias.score` does; a shard by
+        itself knows of its own part only.
 
     Examples
     --------
@@ -109,7 +111,10 @@ def merge(
         probe(target, folder=True)
         with atomic_path(target) as new:
             _write(new, parts, provenance)
-    return read(target) if _has_words(parts[0]) else read_vocabulary(target)
+    if not _has_words(parts[0]):
+        return read_vocabulary(target)
+    # A shard does not look at them: it has a part of what a judge is asked.
+    return with_verdicts_checked(read(target), stacklevel=2)
 
 
 @dataclass(frozen=True, slots=True)

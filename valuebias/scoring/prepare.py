@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Hashable, Sequence
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from valuebias._core.arrays import Integers
 from valuebias._core.provenance import sha256
 from valuebias.backends.base import Backend
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, ValueBiasWarning
 from valuebias.instruments import Judge
 from valuebias.models.bases import followed
 from valuebias.models.fingerprint import Unknowable, fingerprint
@@ -39,6 +40,7 @@ __all__ = [
     "prepare",
     "reading_of",
     "shared",
+    "warn_served_alike",
 ]
 
 _SAMPLED = 8  # words whose tokens are compared with a server's
@@ -232,6 +234,28 @@ def check_served_apart(served: str | None, model: Model, running: dict[str, Mode
             "the model that it runs alone; start a server for the other, and score it by another "
             "call. A store takes both, one after the other."
         )
+
+
+def warn_served_alike(
+    prepared: Sequence[PreparedModel], stored: Sequence[Mapping[str, Any]], *, stacklevel: int
+) -> None:
+    """Warn where a server calls a new model as it called another one of the store."""
+    begun = {entry["name"] for entry in stored if entry["runs"]}
+    before = {
+        entry["settings"].get("model served"): entry for entry in stored if entry["name"] in begun
+    }
+    for entry in (model.entry for model in prepared if model.name not in begun):
+        served = entry.settings.get("model served")
+        other = None if served is None else before.get(served)
+        if other is not None and other["source"] != entry.source:
+            warnings.warn(
+                f"The server calls {served!r} what is scored as {entry.name!r} now and was scored "
+                f"as {other['name']!r} before. Unless it runs another model since, both get the "
+                "scores of one: then score again, in another store, with a server that runs "
+                f"{entry.name!r}.",
+                ValueBiasWarning,
+                stacklevel=stacklevel + 1,
+            )
 
 
 def shared(request: ScoringRequest, engine: Backend, index: int, n: int) -> ScoringRequest:

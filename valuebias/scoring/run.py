@@ -24,7 +24,13 @@ from valuebias.scoring.cluster_client import check_client
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, Runner, loaded
 from valuebias.scoring.keeping import InMemory, OnDisk
 from valuebias.scoring.labels import LabelWriters, Places, Together, together, with_labels
-from valuebias.scoring.prepare import PreparedModel, check_kind, prepare, shared
+from valuebias.scoring.prepare import (
+    PreparedModel,
+    check_kind,
+    prepare,
+    shared,
+    warn_served_alike,
+)
 from valuebias.scoring.progress import ScoringProgress, scoring_progress
 from valuebias.scoring.records import run_record
 from valuebias.scoring.references import (
@@ -296,7 +302,7 @@ def scored(
     if store is not None and request.share is not None:
         n_blocks, n_scores = len(done), sum(block.pairs for block in done)
         return ScoringShard(Path(store), request.share.index, request.share.n, n_blocks, n_scores)
-    return with_verdicts_checked(keeper.scores())
+    return with_verdicts_checked(keeper.scores(), stacklevel=3)
 
 
 def _keeper(path: Path | None, request: ScoringRequest) -> InMemory | OnDisk:
@@ -335,10 +341,10 @@ def _held_to(
         # That a shard has not all of them: it needs no others.
         warnings.simplefilter("ignore", ValueBiasWarning)
         tokens = reference_keeper.scores()["token_logprob"]
+    # One array a reference, however many policies have it.
+    kept = {one.name: tokens.sel(model=one.name).to_numpy() for one in needed}
     return prepared, {
-        model.name: Against(
-            tokens.sel(model=model.reference).to_numpy(), float(model.resolved.model.beta)
-        )
+        model.name: Against(kept[model.reference], float(model.resolved.model.beta))
         for model in todo
     }
 
@@ -389,6 +395,7 @@ def _fill(
             said = {model.name: model.entry.coords for model in prepared}
             said |= {entry["name"]: entry["coords"] for entry in keeper.stored()}
             bases.warn(bases.stated(said), stacklevel=3)
+            warn_served_alike(prepared, keeper.stored(), stacklevel=4)
         if client is not None:
             return cluster.fill(client, keeper, request, engine, groups, against, **how)
         return _fill_here(keeper, request, engine, groups, against, **how)
