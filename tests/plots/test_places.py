@@ -14,6 +14,7 @@ from typing import Any
 import along_worlds
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from contrast_worlds import world
@@ -26,6 +27,7 @@ from matplotlib.text import Text
 
 import valuebias
 from valuebias import ValueBiasError, plots, simulate
+from valuebias.analysis.changes import accuracy_change, lean_change
 from valuebias.plots.theme import FAINT, GREY, INK, PAPER
 
 FUNCTIONS = sorted(name for name in plots.__all__ if name.startswith("plot_"))
@@ -98,9 +100,23 @@ def subjects() -> dict[str, Any]:
     learned = valuebias.fit_choices(choices, starts=2)
     made |= {"plot_choices": choices, "plot_learning": learned.summary()}
     made |= dict.fromkeys(("plot_reliability", "plot_statistics"), statistics)
+    made["plot_shaping"] = shaped()
     of_ablations = ("plot_gaps", "plot_trajectories", "plot_word_changes")
     made |= dict.fromkeys(of_ablations, ablation)
     return {name: made.get(name, fit) for name in FUNCTIONS}
+
+
+def shaped() -> valuebias.ShapingReport:
+    """Give what shaping did to two leans and to accuracy, of made-up rewards."""
+    rng = np.random.default_rng(2)
+    before, after = rng.normal(1, 1, 60), rng.normal(0, 0.3, 60)
+    leans = [lean_change((before,), (after,), 0.9), lean_change((after,), (before,), 0.9)]
+    table = pd.DataFrame([change.columns() for change in leans]).assign(
+        axis=["length", "hedging"], first="long", second="plain", target=[True, False]
+    )
+    right = (rng.random((2, 100)) < 0.8).astype(float)
+    accuracy = pd.DataFrame([accuracy_change(*right, 0.9).columns()])
+    return valuebias.ShapingReport(table, accuracy, ("rm", "shaped"), {"length": 1.0}, 0.9, 0.05)
 
 
 def draw(name: str, **options: Any) -> Figure:
