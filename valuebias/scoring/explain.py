@@ -24,15 +24,10 @@ from valuebias.models.resolve import resolve, sketch
 from valuebias.models.sizes import ITEM, Size, size_of
 from valuebias.models.spec import Model
 from valuebias.scoring.choice import BackendChoice, gigabytes
-from valuebias.scoring.prepare import (
-    LookedInto,
-    Tokenizers,
-    check_kind,
-    check_served_apart,
-    look_into,
-)
+from valuebias.scoring.prepare import LookedInto, Tokenizers, check_kind, look_into
 from valuebias.scoring.references import check_same_ids, no_change, reference_request
 from valuebias.scoring.request import Kind, ScoringRequest, Words, make_request
+from valuebias.scoring.served import check_served_apart
 
 __all__ = ["explain"]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from valuebias._core.arrays import Integers
 from valuebias._core.provenance import sha256
 from valuebias.backends.base import Backend
-from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.errors import ValueBiasError
 from valuebias.instruments import Judge
 from valuebias.models.bases import followed
 from valuebias.models.fingerprint import Unknowable, fingerprint
@@ -24,6 +23,7 @@ from valuebias.models.tokenizer import Tokenizer
 from valuebias.models.verdicts import check_no_markup, response_tokens, verdict_targets
 from valuebias.models.weights import companions, digest, digest_files
 from valuebias.scoring.request import ScoringRequest, block_shape
+from valuebias.scoring.served import check_served_apart
 from valuebias.scoring.sharing import Share, Work
 from valuebias.scoring.store import Entry
 
@@ -33,14 +33,12 @@ __all__ = [
     "Tokenizers",
     "by_base",
     "check_kind",
-    "check_served_apart",
     "checkpoint_of",
     "first_asked",
     "look_into",
     "prepare",
     "reading_of",
     "shared",
-    "warn_served_alike",
 ]
 
 _SAMPLED = 8  # words whose tokens are compared with a server's
@@ -220,42 +218,6 @@ def prepare(request: ScoringRequest, engine: Backend, *, kept: bool = False) -> 
         for model in request.models
     ]
     return _sharing(_with_last_bases(prepared, models))
-
-
-def check_served_apart(served: str | None, model: Model, running: dict[str, Model]) -> None:
-    """Refuse a server's model for a second one of a request; `running` has those before."""
-    if served is None:
-        return
-    first = running.setdefault(served, model)
-    if (first.location, first.revision) != (model.location, model.revision):
-        raise ValueBiasError(
-            f"The server would be asked for the model {model.name!r}, and runs {served!r}, which "
-            f"it would be asked for {first.name!r} as well: both would get the scores of one. Give "
-            "the model that it runs alone; start a server for the other, and score it by another "
-            "call. A store takes both, one after the other."
-        )
-
-
-def warn_served_alike(
-    prepared: Sequence[PreparedModel], stored: Sequence[Mapping[str, Any]], *, stacklevel: int
-) -> None:
-    """Warn where a server calls a new model as it called another one of the store."""
-    begun = {entry["name"] for entry in stored if entry["runs"]}
-    before = {
-        entry["settings"].get("model served"): entry for entry in stored if entry["name"] in begun
-    }
-    for entry in (model.entry for model in prepared if model.name not in begun):
-        served = entry.settings.get("model served")
-        other = None if served is None else before.get(served)
-        if other is not None and other["source"] != entry.source:
-            warnings.warn(
-                f"The server calls {served!r} what is scored as {entry.name!r} now and was scored "
-                f"as {other['name']!r} before. Unless it runs another model since, both get the "
-                "scores of one: then score again, in another store, with a server that runs "
-                f"{entry.name!r}.",
-                ValueBiasWarning,
-                stacklevel=stacklevel + 1,
-            )
 
 
 def shared(request: ScoringRequest, engine: Backend, index: int, n: int) -> ScoringRequest:

@@ -24,13 +24,7 @@ from valuebias.scoring.cluster_client import check_client
 from valuebias.scoring.compute import NO_TOKENS, Batch, Conversations, Runner, loaded
 from valuebias.scoring.keeping import InMemory, OnDisk
 from valuebias.scoring.labels import LabelWriters, Places, Together, together, with_labels
-from valuebias.scoring.prepare import (
-    PreparedModel,
-    check_kind,
-    prepare,
-    shared,
-    warn_served_alike,
-)
+from valuebias.scoring.prepare import PreparedModel, check_kind, prepare, shared
 from valuebias.scoring.progress import ScoringProgress, scoring_progress
 from valuebias.scoring.records import run_record
 from valuebias.scoring.references import (
@@ -41,6 +35,7 @@ from valuebias.scoring.references import (
     with_reference,
 )
 from valuebias.scoring.request import Block, Kind, ScoringRequest, Words, make_request
+from valuebias.scoring.served import warn_served_alike
 from valuebias.scoring.sharing import ScoringShard, check_shard
 from valuebias.scoring.verdicts import with_verdicts_checked
 
@@ -395,7 +390,7 @@ def _fill(
             said = {model.name: model.entry.coords for model in prepared}
             said |= {entry["name"]: entry["coords"] for entry in keeper.stored()}
             bases.warn(bases.stated(said), stacklevel=3)
-            warn_served_alike(prepared, keeper.stored(), stacklevel=4)
+            warn_served_alike(entries, keeper.stored(), stacklevel=4)
         if client is not None:
             return cluster.fill(client, keeper, request, engine, groups, against, **how)
         return _fill_here(keeper, request, engine, groups, against, **how)
