@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from valuebias.analysis.along.readings import Readings
 from valuebias.analysis.contrasting.choosing import Right, find_right
 from valuebias.analysis.contrasting.statistics import Models
-from valuebias.analysis.contrasting.values import Values, above, jackknifed
+from valuebias.analysis.contrasting.values import SHARE, Values, above, jackknifed
 from valuebias.errors import ValueBiasError
 from valuebias.schema.contrast_categories import score_sd
 
@@ -52,7 +52,7 @@ def accuracy_along(
     right = right_answers(readings.scores, correct)
     models, rows = Models.of(readings.scores), []
     for share, at, rewards in _stages(readings, shares):
-        values = Values.of_items(1 - above(rewards, *right)[0])
+        values = Values.of_items(1 - above(rewards, *right)[0], SHARE)
         made = models.rows("accuracy", at, values, 0.5, prob)
         rows += [row | {"share": share, "at": at} for row in made]
     return pd.DataFrame(rows)[_COLUMNS]

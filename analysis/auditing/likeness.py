@@ -128,8 +128,10 @@ class Units:
         """Residual distances of the units of a kind; empty where they cannot be compared."""
         inside = self.of_kind(kind)
         out = self.residual_distances[np.ix_(inside, inside)]
-        comparable = np.isfinite(out).all() and (out + np.eye(len(inside)) > 0).all()
-        # Identical models have a check of their own.
+        # Identical models, which have a note of their own, are zero apart but for rounding.
+        least = 1e-12 * float((self.profiles**2).mean())
+        apart = out[~np.eye(len(inside), dtype=bool)]
+        comparable = np.isfinite(out).all() and (apart > least).all()
         return out if comparable else out[:0, :0]
 
 

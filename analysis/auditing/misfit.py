@@ -36,6 +36,7 @@ from valuebias.analysis.design.grouping import PAIR_COORDS, known_bases, run_lab
 from valuebias.analysis.estimands.rows import NO_FOCUS, Focus, headline_combination
 from valuebias.analysis.estimands.weights import Contrast, category_contrasts, framing_contrasts
 from valuebias.analysis.notes import Note
+from valuebias.errors import few
 
 __all__ = ["STATISTICS", "Structure", "make_structure", "structure_notes"]
 
@@ -175,7 +176,7 @@ def structure_notes(
 ) -> list[Note]:
     """Note where models are alike, families unequal or words confounded, unknown to the fit."""
     means = structure.means(structure.crossing.y)
-    notes: list[Note] = []
+    notes = _copies(structure.crossing) if structure.apart else []
     if not structure.tells(means):
         return notes
     if structure.apart:
@@ -241,6 +242,25 @@ def _adjusted(crossing: Crossing, numbers: pd.DataFrame) -> list[str]:
     terms = " ".join(crossing.covariate_names)
     names = map(str, numbers.columns)
     return [name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", terms)]
+
+
+def _copies(crossing: Crossing) -> list[Note]:
+    """Note models with the same scores everywhere, whose distance of zero compares with none."""
+    same: dict[bytes, list[str]] = {}
+    for name, y, seen in zip(crossing.models, crossing.y, crossing.observed, strict=True):
+        same.setdefault(y.tobytes() + seen.tobytes(), []).append(str(name))
+    copies = [names for names in same.values() if len(names) > 1]
+    if not copies:
+        return []
+    left = [name for names in copies for name in names[1:]]
+    listed = "; ".join(f"models {few(names)}" for names in copies)
+    text = (
+        f"{listed} have the same scores throughout: one model under several names, which counts "
+        f"once. Leave the others out: scores.drop_sel(model={left})."
+    )
+    which = f"The models {few(copies[0])}" if len(copies) == 1 else "Some models (see the notes)"
+    said = f"{which} are copies of one another, so that intervals are too narrow."
+    return [Note("models identical", text, said, first=True)]
 
 
 def _names(structure: Structure, units: Units, members: tuple[int, ...], limit: int = 5) -> str:

@@ -9,13 +9,14 @@ of it, σ(|difference|), beside how often it is the right one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from valuebias.analysis.contrasting.values import Values, jackknifed
+from valuebias.analysis.contrasting.values import SHARE, Values, jackknifed
 
 __all__ = ["Pairs", "calibration_error", "make_pairs", "reliability"]
 
@@ -57,7 +58,7 @@ def calibration_error(pairs: Pairs, bins: int, n_items: int) -> Values:
         off = np.abs(by_item[:, items].sum(axis=1)).sum(axis=1)
         return np.asarray(np.divide(off, total, out=np.full(n_models, np.nan), where=total > 0))
 
-    return jackknifed(of, counts > 0)
+    return replace(jackknifed(of, counts > 0), ends=SHARE)
 
 
 def reliability(

@@ -20,7 +20,9 @@ from valuebias.analysis.contrasting.calibration import calibration_error, make_p
 from valuebias.analysis.contrasting.choosing import Right, find_right, numbers_of, places_of
 from valuebias.analysis.contrasting.clustered import Estimate, of_families, of_model
 from valuebias.analysis.contrasting.values import (
+    CORRELATION,
     POWER,
+    SHARE,
     Values,
     above,
     all_right,
@@ -48,7 +50,8 @@ _SHOWN = ["statistic", "of", "level", "name", "estimate", "lower", "upper", "p",
 # What cannot be negative is written without a sign.
 _SHARES = ("accuracy", "P(wrong > right)", "calibration error", "spread over positions")
 _ALONE = "one {unit}: nothing is seen of how {unit}s differ"
-_NO_SE = "too few items, or no scatter"
+_NO_SE = "too few items"
+_NO_SCATTER = "no scatter: what could depart from it was not among so few"
 _FEW_GROUPS = 4
 
 
@@ -220,7 +223,8 @@ def contrast_statistics(
             Spearman's, with a number: averaged over items, and over all conversations at once.
         ``spread over positions``
             SD over positions of the mean score there, in the same SDs; chance alone makes some. Its
-            p is of Hotelling's test that all are equal.
+            p is of Hotelling's test that all are equal, and where that finds nothing the interval
+            reaches down to 0.
         ``calibration error``
             Mean over bins of \|σ(\|r_right − r_wrong\|) − accuracy\|, weighed by pairs: whether
             differences of rewards are log-odds. Chance makes some of that as well.
@@ -238,7 +242,8 @@ def contrast_statistics(
     bases, where some share one) and items: two-way clusters. Intervals are of Student's t, with the
     degrees of freedom of the fewer clusters. With a handful of models :func:`valuebias.fit` says
     more, as it learns from all families how much models differ. Statistics that are no means over
-    items have their scatter by leaving out groups of items (jackknife).
+    items have their scatter by leaving out groups of items (jackknife). Where nothing scatters, as
+    where all answers are right, the interval is Clopper and Pearson's: how many may depart unseen.
 
     Source: after Fein et al. 2026 (arXiv 2603.03291). Clusters: Cameron, Gelbach and Miller 2011,
     *Journal of Business & Economic Statistics* 29, 238–249. Calibration: Guo et al. 2017, *ICML*.
@@ -275,7 +280,7 @@ def contrast_statistics(
         pairs = make_pairs(raw, right.right, right.wrong)
         table = reliability(pairs, bins, models.each())
     for name, number in numbers_of(scores, numbers, order, (correct, position)).items():
-        within = Values.of_items(within_correlation(raw, number))
+        within = Values.of_items(within_correlation(raw, number), CORRELATION)
         rows += models.rows("correlation within items", name, within, 0.0, prob)
         rows += models.rows(
             "correlation overall", name, overall_correlation(raw, number), 0.0, prob
@@ -351,6 +356,8 @@ class Models:
         remark = ""
         if not np.isfinite(found.se):
             remark = _ALONE.format(unit=self.noun) if n_units and min(n_units) < 2 else _NO_SE
+        elif found.n_same:
+            remark = _NO_SCATTER
         return {
             "estimate": found.value, "se": found.se, "lower": lower, "upper": upper, "null": null,
             "p": found.p(null), "mde": found.detectable if lower <= null <= upper else np.nan,
@@ -368,11 +375,11 @@ def _correctness(raw: Array, right: Right, bins: int) -> tuple[list[_Statistic],
     sides = right.right, right.wrong
     shares, n_ties = above(raw, *sides)
     error = calibration_error(make_pairs(raw, *sides), bins, raw.shape[1])
-    every = Values.of_items(all_right(raw, *sides))
+    every = Values.of_items(all_right(raw, *sides), SHARE)
     of = "right − wrong"
     return [
         ("accuracy", of, every, chance_of_all_right(*sides)),
-        ("P(wrong > right)", of, Values.of_items(shares), 0.5),
+        ("P(wrong > right)", of, Values.of_items(shares, SHARE), 0.5),
         ("calibration error", f"{of}, {bins} bins", error, np.nan),
     ], n_ties
 
@@ -420,4 +427,8 @@ def _positions(
             row["p"], least_found = by_model[row["name"]]
             row["mde"] = least_found if row["p"] > 1 - prob else np.nan
             row["null"] = 0.0
+            if row["p"] > 1 - prob:
+                row["lower"] = (
+                    0.0  # chance alone makes a spread: the test says whether there is one
+                )
     return rows

@@ -8,7 +8,7 @@ groups of items: their scatter is that of the statistic (Tukey's jackknife).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
@@ -18,8 +18,11 @@ from scipy import linalg, optimize, stats
 from valuebias.analysis.outcome import midranks
 
 __all__ = [
+    "CORRELATION",
     "POWER",
+    "SHARE",
     "SURE",
+    "UNBOUNDED",
     "Values",
     "above",
     "all_right",
@@ -37,6 +40,8 @@ Mask = NDArray[np.bool_]
 
 SURE, POWER = 0.975, 0.8
 """A minimum detectable effect is shown at this level of confidence, with this probability."""
+UNBOUNDED, SHARE, CORRELATION = (-np.inf, np.inf), (0.0, 1.0), (-1.0, 1.0)
+"""Ends of a statistic."""
 _MOST_GROUPS = 50
 
 
@@ -47,15 +52,16 @@ class Values:
     estimate: Array  # (model,)
     table: Array  # (model, item) or (model, group of items): values, NaN where there is none
     n_items: NDArray[np.intp]  # (model,): items that it rests on
+    ends: tuple[float, float] = UNBOUNDED  # what no item's value can lie beyond
 
     @classmethod
-    def of_items(cls, table: Array) -> Values:
+    def of_items(cls, table: Array, ends: tuple[float, float] = UNBOUNDED) -> Values:
         """Make the statistic that is the mean of values by item."""
         known = np.isfinite(table)
         count = known.sum(axis=1)
         total = np.where(known, table, 0.0).sum(axis=1)
         estimate = np.divide(total, count, out=np.full(len(table), np.nan), where=count > 0)
-        return cls(estimate, table, count)
+        return cls(estimate, table, count, ends)
 
 
 def all_right(score: Array, right: Mask, wrong: Mask) -> Array:
@@ -124,7 +130,7 @@ def overall_correlation(score: Array, number: Array) -> Values:
         return within_correlation(taken[:, None], number[items].reshape(1, -1))[:, 0]
 
     known = np.asarray((np.isfinite(score) & np.isfinite(number)).any(axis=2))
-    return jackknifed(of, known)
+    return replace(jackknifed(of, known), ends=CORRELATION)
 
 
 def position_spread(score: Array, position: NDArray[np.intp], n_positions: int) -> Values:
@@ -141,7 +147,7 @@ def position_spread(score: Array, position: NDArray[np.intp], n_positions: int) 
         means = some.sum(axis=1) / count[:, None]
         return np.where(known[:, items].any(axis=1), means.std(axis=1), np.nan)
 
-    return jackknifed(of, known)
+    return replace(jackknifed(of, known), ends=(0.0, np.inf))
 
 
 def jackknifed(of: Callable[[NDArray[np.intp]], Array], known: Mask) -> Values:

@@ -340,3 +340,20 @@ def test_intervals_hold_the_truth_as_often_as_they_say(settings: dict[str, Any])
         by_study = [np.mean([m for s, m in found if s == seed]) for seed in range(n)]
         error = np.std(by_study, ddof=1) / np.sqrt(n)
         assert np.mean(by_study) <= 0.1 + 2 * max(error, np.sqrt(0.09 / n / 8)), what
+
+
+def test_copies_of_a_model_are_named_and_can_be_left_out() -> None:
+    scores = world(21, families=(4, 4)).scores
+    scores["score"][1] = scores["score"][0]
+    with pytest.warns(ValueBiasWarning, match=r"'org/m0' and 'org/m1' have the same scores"):
+        fit = valuebias.fit(scores, **QUICK)
+    assert "The models 'org/m0' and 'org/m1' are copies of one another" in str(fit.headline())
+    assert "look like one base" not in str(fit.settings["notes"])
+    again = valuebias.fit(scores.drop_sel(model=["org/m1"]), **QUICK)
+    assert "copies" not in str(again.headline())
+
+
+def test_one_item_is_too_few() -> None:
+    scores = world(22, n_items=3).scores
+    with pytest.raises(ValueBiasError, match=r"1 of 1 items have all scores.*Score more items\.$"):
+        valuebias.fit(scores.isel(item=[0]), **QUICK)

@@ -140,6 +140,8 @@ def _check_enough(
     if has_all.sum() < 2:
         in_items = np.asarray(of_group.any(axis=1)).sum(axis=0).tolist()
         lacking = [name for name, n in zip(names, in_items, strict=True) if n < 2]
+        if len(lacking) == len(names):
+            raise ValueBiasError(f"{said}. Score more items.")
         raise ValueBiasError(
             f"{said}: {few(lacking or names)} occur together with the others in "
             f"{int(has_all.sum())} items. Leave out the variants that most items lack: "

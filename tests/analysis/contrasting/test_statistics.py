@@ -293,3 +293,45 @@ def test_a_contrast_is_of_two_groups(contrast: Any, said: str) -> None:
     made = world(12, variants=("r", "c", "w2"))
     with pytest.raises(ValueBiasError, match=said):
         valuebias.contrast_statistics(made.scores, contrast=contrast)
+
+
+def test_where_nothing_scatters_intervals_say_what_may_be_unseen() -> None:
+    scores = quizzed(16, n=5)
+    scores["score"][:] = np.array([9.0, 1.0, 0.0]) + 0.1 * scores["score"]
+    table = valuebias.contrast_statistics(scores).to_frame("accuracy")
+    exact = stats.binomtest(5, 5, 1 / 3)
+    row = one(table, name="org/m0")
+    assert row["estimate"] == 1.0
+    expected = exact.proportion_ci(0.9, method="exact")
+    assert (row["lower"], row["upper"]) == pytest.approx((expected.low, expected.high))
+    assert row["p"] == pytest.approx(2 * exact.pvalue)
+    assert row["remark"].startswith("no scatter")
+    family, both = one(table, name="F0"), one(table, level="family difference")
+    assert family["lower"] < row["lower"]
+    assert both["lower"] < 0 < both["upper"]
+    # What has no ends, such as a gap, has no interval then.
+    scores["score"][0] = np.array([2.0, 1.0, 0.0])
+    gap = one(valuebias.contrast_statistics(scores).to_frame("gap"), of="r − w1", name="org/m0")
+    assert gap["estimate"] > 0
+    assert np.isnan([gap["lower"], gap["upper"], gap["p"]]).all()
+
+
+def test_intervals_keep_within_what_can_be() -> None:
+    scores = quizzed(17, n=12)
+    scores["score"][:, 1:] = np.array([9.0, 1.0, 0.0]) + 0.1 * scores["score"][:, 1:]
+    table = valuebias.contrast_statistics(scores).to_frame()
+    shares = table[table["statistic"].isin(["accuracy", "P(wrong > right)", "calibration error"])]
+    shares = shares[(shares["level"] != "family difference") & shares["lower"].notna()]
+    assert shares["lower"].min() >= 0
+    assert shares["upper"].max() <= 1
+
+
+def test_an_interval_of_a_spread_reaches_zero_where_the_test_finds_none() -> None:
+    found = []
+    for seed in range(20):
+        table = valuebias.contrast_statistics(quizzed(400 + seed, n=15)).to_frame()
+        table = table[(table["statistic"] == "spread over positions") & (table["level"] == "model")]
+        found.append(table[["p", "lower", "estimate"]])
+    table = pd.concat(found)
+    assert (table["lower"][table["p"] > 0.1] == 0).all()
+    assert ((table["lower"] > 0) & (table["estimate"] > 0)).mean() < 0.2
