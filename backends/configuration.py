@@ -12,7 +12,16 @@ from valuebias._core.checks import check_whole
 from valuebias._core.foreign import read_json
 from valuebias.errors import ValueBiasError, shown
 
-__all__ = ["MLP", "REWARD_HEAD", "Shape", "head_width", "reach", "shape", "stated_class"]
+__all__ = [
+    "MLP",
+    "REWARD_HEAD",
+    "Shape",
+    "head_width",
+    "of_layers",
+    "reach",
+    "shape",
+    "stated_class",
+]
 
 REWARD_HEAD, MLP = "reward_head", "mlp"
 """What config.json calls a reward head that is not one linear layer, and its kind."""
@@ -43,9 +52,28 @@ def shape(config: Any) -> Shape:
     """Read the sizes from a configuration of transformers."""
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     hidden = int(text.hidden_size)
-    return Shape(
-        hidden, int(getattr(text, "intermediate_size", None) or 4 * hidden), int(text.vocab_size)
-    )
+    widest = max((int(size) for size in of_layers(text, "intermediate_size") if size), default=0)
+    return Shape(hidden, widest or 4 * hidden, int(text.vocab_size))
+
+
+def of_layers(config: Any, key: str) -> list[Any]:
+    """Return the values of a setting, of every layer where the configuration has it by layer.
+
+    Such a setting, as Gemma 4's size of heads, raises an error where it is asked of the whole.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> layers = [SimpleNamespace(head_dim=256), SimpleNamespace(head_dim=512)]
+    >>> config = SimpleNamespace(
+    ...     layers=2, per_layer_attributes={"head_dim"}, per_layer_config=layers
+    ... )
+    >>> of_layers(config, "head_dim"), of_layers(config, "layers"), of_layers(config, "width")
+    ([256, 512], [2], [None])
+    """
+    if key in (getattr(config, "per_layer_attributes", None) or ()):
+        return [getattr(layer, key, None) for layer in config.per_layer_config]
+    return [getattr(config, key, None)]
 
 
 def stated_class(folder: Path) -> str:
@@ -98,8 +126,10 @@ def reach(config: Any, windows: Collection[int]) -> int | None:
 def _masked(config: Any, windows: Collection[int]) -> Iterator[int]:
     """Return the windows that only the model's own masks know."""
     layers = getattr(config, "layer_types", None)
-    for name, kind in _WINDOWS.items():
-        size = getattr(config, name, None)
+    sizes = (
+        (name, kind, size) for name, kind in _WINDOWS.items() for size in of_layers(config, name)
+    )
+    for name, kind, size in sizes:
         if not isinstance(size, int) or isinstance(size, bool) or size <= 0 or size in windows:
             continue
         if name == "sliding_window" and getattr(config, "use_sliding_window", None) is False:

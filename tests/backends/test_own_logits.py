@@ -78,6 +78,15 @@ def by_transformers(folder: Path) -> list[float]:
             {"num_local_experts": 2, "num_experts_per_tok": 1, "intermediate_size_mlp": 48},
         ),
         ("granite", 20.0, {"logits_scaling": 7.0, "residual_multiplier": 0.3}),
+        # Its layers differ in the size of their heads, which the whole configuration will not say.
+        (
+            "gemma4_text",
+            20.0,
+            {"layer_types": ["sliding_attention", "sliding_attention", "full_attention"]}
+            | {"global_head_dim": 32, "sliding_window": 8, "final_logit_softcapping": 3.0}
+            | {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 512}
+            | {"num_kv_shared_layers": 0},
+        ),
     ],
 )
 def test_log_probs_are_the_models_own(

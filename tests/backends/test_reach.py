@@ -13,7 +13,9 @@ import tiny_models
 
 import valuebias
 from valuebias import Model, ValueBiasError
+from valuebias.backends.configuration import reach, shape
 from valuebias.backends.onnx_backend import OnnxBackend
+from valuebias.models.config import read_model_config
 
 LACKING = tiny_models.missing()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
@@ -104,6 +106,19 @@ def test_scores_are_those_of_whole_conversations(
     assert tree_up_to(ds) == {"mistral": None, "phi3": 40}.get(architecture, 16)
     conversation = naive.conversation(folder, LONG, "love")
     assert len(conversation) > 40 > len(naive.conversation(folder, SHORT, "love"))
+
+
+def test_settings_that_differ_by_layer_are_read_of_every_layer() -> None:
+    from transformers import MistralConfig
+
+    by_layer = {"sliding_window": 8, "intermediate_size": 96, "head_dim": 32}
+    config = MistralConfig(
+        **HEADS, sliding_window=16, intermediate_size=48, per_layer_config={1: by_layer}
+    )
+    assert [reach(config, known) for known in ((), {8}, {8, 16})] == [8, 16, None]
+    assert shape(config).intermediate == 96
+    read = read_model_config(config, name="m", labels=None, n_params=None)
+    assert (read.window, read.intermediate, read.head_dim) == (16, 48, 8)
 
 
 def test_a_graph_refuses_conversations_that_it_does_not_know(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from valuebias._core.checks import check_installed
 from valuebias._core.foreign import read_json, reading
+from valuebias.backends.configuration import of_layers
 from valuebias.errors import ValueBiasError
 from valuebias.models.reading import common_start
 
@@ -273,8 +274,8 @@ def _number(config: Any, name: str, *keys: str) -> int:
 
 def _optional(config: Any, name: str, key: str) -> int | None:
     """Return a stated size; refuse impossible ones, which would take all memory."""
-    value = getattr(config, key, None)
-    # In some architectures sizes differ from layer to layer.
+    value = next((size for size in of_layers(config, key) if size is not None), None)
+    # In some architectures sizes differ from layer to layer: the first stated one is shown.
     whole = value[0] if isinstance(value, list | tuple) and value else value
     if whole is None or whole is False:
         return None
