@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 MEASURES = ("training accuracy", "transfer accuracy", "relative choice", "first option")
 """The share of better options by expected outcome, in either phase; of relatively better ones in
 the transfer, where the two disagree; and of the option that is named first."""
+_ROUNDING = 1e-9
 _SIDES = ("first", "second")
 
 
@@ -54,7 +55,8 @@ def choice_measures(
         two, how often it is chosen: 0 where absolute values decide, 1 where relative ones do.
         ``"first option"``: how often the option that is named first is chosen, 1/2 without a bias
         for places. ``mean``, ``se``, ``lower``, ``upper``, ``n`` trials and ``n_tasks``. Standard
-        errors take tasks as independent clusters, and are of the models at hand.
+        errors take tasks as independent clusters, and are of the models at hand. Where all tasks
+        have one mean, the interval is Clopper and Pearson's, of so many tasks.
 
     Raises
     ------
@@ -186,6 +188,11 @@ def _mean(values: Array, cluster: NDArray[np.intp], prob: float) -> dict[str, An
     if g > 1:
         sums = np.bincount(at, weights=values - mean, minlength=g)
         se = float(np.sqrt(g / (g - 1) * (sums**2).sum()) / n)
+    if g > 1 and se < _ROUNDING:
+        # All tasks agree, and still others may not: Clopper and Pearson's interval.
+        share = 1 - (0.5 - prob / 2) ** (1 / g)
+        lower, upper = mean * (1 - share), mean + (1 - mean) * share
+        return {"mean": mean, "se": se, "lower": lower, "upper": upper, "n": n, "n_tasks": g}
     half = se * float(student.ppf(0.5 + prob / 2, max(g - 1, 1)))
     ends = np.clip([mean - half, mean + half], 0, 1)
     return {"mean": mean, "se": se, "lower": ends[0], "upper": ends[1], "n": n, "n_tasks": g}

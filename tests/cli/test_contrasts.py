@@ -47,7 +47,17 @@ def test_fits_compare_variants_and_their_settings_give_them_again(run: Run, scor
     pd.testing.assert_frame_equal(one.contrasts(), valuebias.load("two.nc").contrasts())
     other = run("fit", scores, *QUICK, "--variants-by", "colour")
     assert other.exit_code == 1
-    assert "colour" in other.output
+    assert "--variants-by 'colour' is unknown" in " ".join(other.output.split())
+    assert other.output.count("'variant'") == 1
+
+
+def test_words_have_no_variants(run: Run, tmp_path: Path) -> None:
+    words = str(valuebias.write(valuebias.datasets.load("simulated"), tmp_path / "words.nc"))
+    done = run("fit", words, *QUICK, "--variants-by", "correct")
+    assert done.exit_code == 1
+    said = " ".join(done.output.split())
+    assert "--variants-by 'correct' groups the variants of a contrast set" in said
+    assert "Leave --variants-by out" in said
 
 
 def test_items_have_no_framing(run: Run, scores: str) -> None:

@@ -300,3 +300,12 @@ def test_what_is_printed_and_shown() -> None:
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
     assert valuebias.ContrastSet is ContrastSet
+
+
+def test_codes_with_leading_zeros_stay_texts(tmp_path: Path) -> None:
+    answers = {"prompt": "2 + 2?", "answers": ["4", "5"], "code": ["007", "12"], "size": [0.5, 0]}
+    made = valuebias.contrast_set([answers])
+    made.table.to_csv(tmp_path / "set.csv")
+    again = valuebias.contrast_set(tmp_path / "set.csv")
+    assert again.table["code"].tolist() == ["007", "12"]
+    assert again.table["size"].tolist() == [0.5, 0.0]

@@ -76,3 +76,16 @@ def test_what_is_not_there_is_refused(found: dict[str, ContrastStatistics]) -> N
     for wrong in ({}, {"a": 1}, "gap"):
         with pytest.raises(ValueBiasError, match="expected what valuebias"):
             plot_statistics(wrong)  # type: ignore[arg-type]
+
+
+def test_long_titles_stay_inside_the_figure() -> None:
+    sides = ("opinion none, answer wrong", "opinion none, answer right")
+    scores = world(4, families=(2, 3), variants=sides).scores
+    names = [f"somebody/some-reward-model-of-{size}B-v0.2" for size in (2, 9, 27, 3, 8)]
+    found = valuebias.contrast_statistics(scores.assign_coords(model=names))
+    figure = plot_statistics({"sycophancy": found})
+    figure.canvas.draw()
+    box = figure.axes[0].texts[0].get_window_extent()
+    assert "answer right" in figure.axes[0].texts[0].get_text()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1

@@ -18,6 +18,9 @@ _CALLS = (
     (", where the scales of fit.prior are 1 if not named", ""),
 )
 """Calls that have a command of their own, or none."""
+_VARIANTS_BY = re.compile(
+    r"(?<![\w.])by=(?='[^']*' (?:is unknown|is of items|groups the variants)| out\b)"
+)
 # Code is left as it is; so are options that have names of their own behind them.
 _CODE = re.compile(r"[\w.\]]+\((?:[^()]|\([^()]*\))*\)|--[\w-]+ \S+")
 _VALUE = r"'[^']*'|\"[^\"]*\"|\{.*?\}\}|\[\.\.\.\]|\((?:'[^']*'(?:, )?)+\)|[\w+-]+(?:\.\d+)?|"
@@ -36,6 +39,9 @@ def spoken(text: str, options: Collection[str], command: str = "") -> str:
     """
     for call, said_so in _CALLS:
         text = text.replace(call, said_so)
+    if "variants_by" in options:
+        # The option --by asks a fit, once there is one.
+        text = _VARIANTS_BY.sub("--variants-by ", text).replace("-by  out", "-by out")
     in_files, where = _of_file(command)
     in_file = False
 

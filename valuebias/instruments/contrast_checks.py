@@ -77,7 +77,7 @@ def _check_names(table: pd.DataFrame, name: str) -> None:
             if not isinstance(given, str) or not given or "\0" in given or has_surrogate(given):
                 raise ValueBiasError(
                     f"{'An' if key == 'item' else 'A'} {key} of the contrast set {name!r} is named "
-                    f"{given!r}; expected text."
+                    f"{given!r}; expected text, such as 'q1'. Write numbers as texts, str(...)."
                 )
     twice = table.index[table.index.duplicated()]
     if len(twice):

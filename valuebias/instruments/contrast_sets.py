@@ -286,7 +286,12 @@ def _head(where: str, entry: Any) -> Mapping[str, Any]:
 
 
 def _as_numbers(cells: Sequence[str]) -> list[Any]:
-    """Read a column as numbers where all of it are; empty cells are missing then."""
+    """Read a column as numbers where all of it are; empty cells are missing then.
+
+    A number does not begin with further zeros: "007" is a code.
+    """
+    if any(len(c) > 1 and c[0] == "0" and c[1].isdecimal() for c in map(str.strip, cells)):
+        return list(cells)
     numbers = [as_number(cell) for cell in cells]
     if all(n is not None or not c for n, c in zip(numbers, cells, strict=True)):
         return numbers

@@ -25,6 +25,7 @@ _UNITS = {
     "spread over positions": "spread over positions (SDs of the model's scores)",
 }
 _ROW, _HEAD = 0.22, 1.3  # inches; and rows that a set takes besides its own
+_SHORT = 34  # letters of a title that has room above the dots
 
 
 def plot_statistics(
@@ -92,9 +93,12 @@ def plot_statistics(
         ticks: list[float] = []
         labels: list[str] = []
         y = 0.0
-        for title, table in tables.items():
-            axes.text(0, y, drawable(title, 70), transform=axes.get_yaxis_transform(),
-                      va="center", fontweight="bold", fontsize=points(9))  # fmt: skip
+        titles = [drawable(title, 70) for title in tables]
+        # Long ones reach over the labels' side, where nothing stands in their row.
+        x, side = (0, "left") if max(map(len, titles)) <= _SHORT else (1, "right")
+        for title, table in zip(titles, tables.values(), strict=True):
+            axes.text(x, y, title, transform=axes.get_yaxis_transform(), va="center", ha=side,
+                      fontweight="bold", fontsize=points(9), in_layout=x == 0)  # fmt: skip
             y -= 1
             top = y
             for _, row in table.iterrows():

@@ -34,7 +34,8 @@ def groups_of_variants(ds: xr.Dataset, by: str) -> tuple[list[str], npt.NDArray[
         names = [str(name) for name in ds["variant"].to_numpy().tolist()]
         return names, np.broadcast_to(np.arange(len(names)), (ds.sizes["item"], len(names)))
     if by not in ds.coords or "variant" not in ds[by].dims or "model" in ds[by].dims:
-        known = ["variant", *(str(n) for n, c in ds.coords.items() if _of_variants(c) and n != by)]
+        others = [str(n) for n, c in ds.coords.items() if _of_variants(c) and n != by]
+        known = list(dict.fromkeys(["variant", *others]))
         what = "of items, all of whose variants have one value" if by in ds.coords else "unknown"
         raise ValueBiasError(
             f"by={shown(by)} is {what}; it takes a coordinate in which variants differ. "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.api as sm
 import xarray as xr
+from scipy import stats
 
 import valuebias
 from valuebias import ValueBiasError
@@ -108,3 +110,16 @@ def test_what_is_refused(task: valuebias.BanditTask) -> None:
         assert said in str(raised.value)
     with pytest.raises(ValueBiasError, match="of the transfer phase, and the choices have none"):
         valuebias.choice_measures(without, measures=["relative choice"])
+
+
+def test_tasks_that_all_agree_leave_room_for_others_that_do_not() -> None:
+    rows = [
+        {"model": "m", "task": str(task), "trial": trial, "first": "A", "second": "B",
+         "first_outcome": 1, "second_outcome": 0, "choice": "A"}
+        for task in range(3) for trial in range(1, 7)
+    ]  # fmt: skip
+    table = valuebias.choice_measures(valuebias.read_choices(pd.DataFrame(rows)))
+    expected = stats.binomtest(3, 3).proportion_ci(0.9, method="exact")
+    assert table["mean"].tolist() == [1.0, 1.0]
+    assert table["lower"].to_numpy() == pytest.approx(expected.low)
+    assert table["upper"].to_numpy() == pytest.approx(1.0)
