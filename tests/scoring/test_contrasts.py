@@ -293,3 +293,9 @@ def test_along_the_answer_only_rewards_are_read(folder: Path) -> None:
         score(told(folder / "lm"), kind="logprob", read="all")
     with pytest.raises(ValueBiasError, match="read is 'each'"):
         score(told(folder / "rm"), read="each")
+
+
+def test_warnings_point_at_the_call(folder: Path) -> None:
+    with pytest.warns(valuebias.ValueBiasWarning, match="is known for 1 of 2") as said:
+        score([told(folder / "rm"), str(folder / "rm2")])
+    assert [warning.filename for warning in said] == [__file__]

@@ -389,7 +389,7 @@ def _fill(
         if warn:
             said = {model.name: model.entry.coords for model in prepared}
             said |= {entry["name"]: entry["coords"] for entry in keeper.stored()}
-            bases.warn(bases.stated(said), stacklevel=3)
+            bases.warn(bases.stated(said), stacklevel=4)
             warn_served_alike(entries, keeper.stored(), stacklevel=4)
         if client is not None:
             return cluster.fill(client, keeper, request, engine, groups, against, **how)
