@@ -11,7 +11,6 @@ import pandas as pd
 import valuebias
 from valuebias import ContrastSet, Model, lab
 from valuebias.ablation import fit_head
-from valuebias.backends.loading import quiet
 from valuebias.backends.registry import get_backend
 from valuebias.lab.language import KINDS, MANNERS, kind_questions
 from valuebias.training.features import Conversation, features, find_base
@@ -23,6 +22,8 @@ def reward_model(folder: Path, base: Model, pairs: pd.DataFrame, *, penalty: flo
     """Train a head on pairs, and write base and head as a classifier of transformers."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from valuebias.backends.loading import quiet
 
     found = find_base(base)
     asked = Conversation.of_pairs(valuebias.preferences(pairs, progress=False).pairs)
