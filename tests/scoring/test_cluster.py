@@ -283,7 +283,9 @@ class TestKilled:
                     time.sleep(chance.uniform(0, 0.5))
                     if over.is_set():
                         return
-                    nannies = list(workers.workers.values())
+                    # Dask does not start a worker again that dies before it has registered.
+                    known = set(workers.scheduler.workers)
+                    nannies = [n for n in workers.workers.values() if n.worker_address in known]
                     running = [nanny.pid for nanny in nannies if nanny.pid]
                     if running:
                         os.kill(victim := chance.choice(running), signal.SIGKILL)
