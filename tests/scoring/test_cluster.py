@@ -283,10 +283,10 @@ class TestKilled:
                     time.sleep(chance.uniform(0, 0.5))
                     if over.is_set():
                         return
-                    # Dask does not start a worker again that dies before it has registered.
+                    # Dask gives a worker up that dies while its process is being started.
+                    nannies = [n for n in workers.workers.values() if n.status.name == "running"]
                     known = set(workers.scheduler.workers)
-                    nannies = [n for n in workers.workers.values() if n.worker_address in known]
-                    running = [nanny.pid for nanny in nannies if nanny.pid]
+                    running = [n.pid for n in nannies if n.pid and n.worker_address in known]
                     if running:
                         os.kill(victim := chance.choice(running), signal.SIGKILL)
                         killed.append(victim)
