@@ -299,3 +299,17 @@ def test_warnings_point_at_the_call(folder: Path) -> None:
     with pytest.warns(valuebias.ValueBiasWarning, match="is known for 1 of 2") as said:
         score([told(folder / "rm"), str(folder / "rm2")])
     assert [warning.filename for warning in said] == [__file__]
+
+
+def test_answers_that_the_template_s_own_text_holds_are_found_where_they_stand(
+    folder: Path,
+) -> None:
+    rows = {"q": {"prompt": "Say end, in one word.", "answers": {"a": "end", "b": "d"}}}
+    found = valuebias.score_contrasts(told(folder / "rm"), rows, read="all", progress=False)
+    # At the first token of <|end|>, which comes after the answer, all of it has been read.
+    ends = found["token_end"].isel(model=0, item=0)
+    for variant, length in (("a", 3), ("b", 1)):
+        of_answer = [int(end) for end in ends.sel(variant=variant).to_numpy() if end >= 0]
+        assert of_answer[0] > 0
+        assert of_answer == sorted(of_answer)
+        assert of_answer[-1] == length

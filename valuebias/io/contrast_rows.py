@@ -225,12 +225,10 @@ def _laid_out(
         texts = np.full(shape, "", dtype=object)
         texts[at] = ["" if value is None or value != value else str(value) for value in values]
         return texts.astype("U")
-    if (
-        values.dtype.kind == "f"
-        or not np.isin(np.arange(np.prod(shape)), np.ravel_multi_index(at, shape)).all()
-    ):
-        blank = np.zeros(shape, dtype=bool) if values.dtype.kind == "b" else np.full(shape, np.nan)
-    else:
-        blank = np.zeros(shape, dtype=values.dtype)
+    # Where a row is lacking, a whole number cannot say so, and a truth value stays false.
+    blank = np.zeros(shape, dtype=values.dtype)
+    full = len(np.unique(np.ravel_multi_index(at, shape))) == blank.size
+    if values.dtype.kind != "b" and not full:
+        blank = np.full(shape, np.nan)
     blank[at] = values
     return blank.astype(dtype) if dtype is not None else blank

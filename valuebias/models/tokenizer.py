@@ -166,16 +166,17 @@ class Tokenizer:
         most = [len(ids) - 1 for ids in sequences]
         first = np.minimum(self.answer_starts(prompt, sequences), most).astype(np.int64)
         texts = self._template.conversations(prompt, answers)
+        before = self._template.prefix(prompt)
         ends = [
-            self._ends(text, answer, ids)[start:]
+            self._ends(text, answer, ids, _same(before, text))[start:]
             for text, answer, ids, start in zip(texts, answers, sequences, first, strict=True)
         ]
         return sequences, first, ends
 
-    def _ends(self, text: str, answer: str, ids: Integers) -> Integers:
+    def _ends(self, text: str, answer: str, ids: Integers, begin: int) -> Integers:
         unknown = np.full(len(ids), -1, dtype=np.int64)
-        # The last, because a question may hold its answer.
-        start = -1 if isinstance(text, Pair) else text.rfind(answer.strip())
+        # From there, because a question, and what ends a conversation, may hold the answer as well.
+        start = -1 if isinstance(text, Pair) else text.find(answer.strip(), begin)
         if start < 0 or not self._hf_tokenizer.is_fast:
             return unknown
         encoded = self._hf_tokenizer(
@@ -508,3 +509,10 @@ def _shared(a: Integers, b: Integers) -> int:
     size = min(len(a), len(b))
     differ = np.flatnonzero(a[:size] != b[:size])
     return int(differ[0]) if len(differ) else size
+
+
+def _same(a: str, b: str) -> int:
+    """Count the characters that two texts share from the left."""
+    return sum(
+        1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False))
+    )
