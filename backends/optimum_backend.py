@@ -105,12 +105,12 @@ class OptimumBackend(Backend):
 
     def load(self, source: Source) -> LoadedModel:
         """Load an ONNX file; see :meth:`Backend.load`."""
-        self.check(source)
         device = self.device or self.devices()[0]
         if device not in self.devices():
             raise ValueBiasError(
                 f"Found device={device!r}; here there is {', '.join(self.devices())}."
             )
+        self.check(source)
         path = check_file(source)
         return _OptimumModel(source, _open(source, path, device, self.threads), device, self.batch)
 

@@ -65,8 +65,8 @@ class ContrastStatistics:
         One row per statistic and model, family or difference of two families, see
         :meth:`to_frame`.
     reliability : pandas.DataFrame
-        Of models and families, by bin: mean ``confidence`` σ(|r_right − r_wrong|) and ``accuracy``,
-        with ``n_pairs``. Without rows where no answer is known to be right.
+        Of models and families, by bin: mean ``confidence``, ``σ(|r_right − r_wrong|)``, and
+        ``accuracy``, with ``n_pairs``. Without rows where no answer is known to be right.
     prob : float
         Probability of the intervals.
     bins : int
