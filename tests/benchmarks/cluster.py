@@ -2,8 +2,9 @@
 
     python tests/benchmarks/cluster.py --out tests/benchmarks/cluster.md
 
-The same words are scored by one and by two workers of one thread each, in turn, and by one process
-of one thread without Dask; models are loaded before. Then blocks are dealt to workers that answer
+The same words are scored by one and by two workers of one thread each, in turn, and without Dask by
+one process of one thread and by two that have half of the prompts each, which is what the machine
+itself gives for a second process. Then blocks are dealt to workers that answer
 at once and compute nothing, in this process: what remains is the dealing itself.
 """
 
@@ -16,6 +17,8 @@ import time
 import tracemalloc
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,6 @@ from distributed import Client, LocalCluster
 
 import valuebias
 from valuebias.backends.torch_backend import TorchBackend
-from valuebias.scoring import request
 from valuebias.scoring.request import Block, blocks
 from valuebias.scoring.scheduling import Dealer
 
@@ -38,8 +40,8 @@ PACKAGES = {"torch": "PyTorch", "transformers": "transformers", "distributed": "
 def main() -> None:
     """Measure, and lay it out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--prompts", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--prompts", type=int, default=88)
     parser.add_argument("--units", type=int, default=10**6)
     parser.add_argument("--workers", type=int, nargs="+", default=[8, 1000])
     parser.add_argument("--skip-speed", action="store_true", help="only deal")
@@ -66,33 +68,39 @@ def speed(n_prompts: int, rounds: int) -> str:
                   "framing": "positive"}
         for i in range(n_prompts)
     }  # fmt: skip
-    # Blocks of two prompts: as many for each worker whatever their number.
-    request._PAIRS = 2 * 182
-    asked: dict[str, Any] = {
-        "prompts": prompts, "backend": TorchBackend(threads=1), "progress": False
-    }  # fmt: skip
-    names = ("one process", "1 worker", "2 workers")
+    asked: dict[str, Any] = {"prompts": prompts, "progress": False}
+    names = ("one process", "1 worker", "2 processes", "2 workers")
     taken: dict[str, list[float]] = {name: [] for name in names}
     # Of all processes together, and of the one with the most to do.
     busy: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     scores: dict[str, np.ndarray] = {}
     options = {"threads_per_worker": 1, "dashboard_address": ":0"}
     with (
+        # Before Dask sets what changes how processes that are started here keep memory.
+        _started(ProcessPoolExecutor(2, get_context("spawn"))) as pool,
         LocalCluster(n_workers=1, **options) as one,
         LocalCluster(n_workers=2, **options) as two,
         Client(one) as of_one,
         Client(two) as of_two,
     ):
-        clients = dict(zip(names, (None, of_one, of_two), strict=True))
+        clients = {"1 worker": of_one, "2 workers": of_two}
         for i in range(rounds + 1):  # the first imports and compiles
-            for name, client in clients.items():
-                before, start = _busy(client), time.perf_counter()
+            for name in names:
                 some = asked if i else asked | {"prompts": dict(list(prompts.items())[:4])}
-                made = valuebias.score(folder, client=client, **some)
+                client = clients.get(name)
+                before, start = _busy(client), time.perf_counter()
+                if name == "2 processes":
+                    halves = _halves(pool, folder, some)
+                    made = np.concatenate([half for half, _ in halves], axis=1)
+                else:
+                    ds = valuebias.score(folder, client=client, backend=_engine(), **some)
+                    made = ds["score"].to_numpy()
                 wall, after = time.perf_counter() - start, _busy(client)
-                scores[name] = made["score"].to_numpy()
+                scores[name] = made
                 if i:
                     spent = [after[process] - before[process] for process in before]
+                    if name == "2 processes":
+                        spent += [seconds for _, seconds in halves]
                     taken[name].append(wall)
                     busy[name].append((sum(spent), max(spent)))
     n = scores["1 worker"].size
@@ -108,9 +116,9 @@ def speed(n_prompts: int, rounds: int) -> str:
     return "\n".join(
         [
             f"Rewards of SmolLM2-135M in float32, {n_prompts} prompts × {n // n_prompts} words, "
-            f"one thread each, loading the model included; the least of {rounds} rounds, in turn, "
-            "on a machine that does other work as well. Seconds of processors count this process "
-            "and its workers; other work lengthens these, too, but less.",
+            f"one thread each, loading the model included; the least of {rounds}, in turn. Seconds "
+            "of processors count this process and those that compute; other work of the machine "
+            "lengthens these, too, but less.",
             "",
             "| | seconds | of processors | of the busiest process | pairs/s | of 1 worker | "
             "bits of one process |",
@@ -118,6 +126,31 @@ def speed(n_prompts: int, rounds: int) -> str:
             *rows,
         ]
     )
+
+
+def _engine() -> TorchBackend:
+    return TorchBackend(threads=1)
+
+
+def _started(pool: ProcessPoolExecutor) -> ProcessPoolExecutor:
+    list(pool.map(time.sleep, [1.0, 1.0]))
+    return pool
+
+
+def _half(folder: Path, asked: dict[str, Any]) -> tuple[np.ndarray, float]:
+    """Score in a process of its own; give the seconds of processors, too."""
+    before = time.process_time()
+    scores = valuebias.score(folder, backend=_engine(), **asked)["score"].to_numpy()
+    return scores, time.process_time() - before
+
+
+def _halves(
+    pool: ProcessPoolExecutor, folder: Path, asked: dict[str, Any]
+) -> list[tuple[np.ndarray, float]]:
+    prompts = list(asked["prompts"].items())
+    middle = len(prompts) // 2
+    parts = [asked | {"prompts": dict(some)} for some in (prompts[:middle], prompts[middle:])]
+    return list(pool.map(_half, [folder, folder], parts))
 
 
 def _busy(client: Client | None) -> dict[str, float]:

@@ -66,6 +66,21 @@ def test_items_have_no_framing(run: Run, scores: str) -> None:
     assert "whose items have no framing. Leave --framing out" in " ".join(done.output.split())
 
 
+def test_a_battery_of_what_the_models_know(run: Run) -> None:
+    asked = ("--questions", "units", "--n", "3")
+    made = valuebias.battery("answers", valuebias.questions("units", n=3, seed=0))
+    right = made.table["correct"].unstack("variant")[list(made.variants)].to_numpy()
+    right[1] = ~right[1]  # this one it does not know
+    models = pd.DataFrame({"family": ["A"], "stage": "reward"}, index=["org/a"])
+    scores = valuebias.schema.build_contrasts(
+        right[None].astype(float), models=models, contrasts=made
+    )
+    valuebias.write(scores, "answers.nc")
+    done = run("battery", "hedging", *asked, "--baseline", "answers.nc", "--out", "known.jsonl")
+    assert done.exit_code == 0, done.output
+    assert valuebias.contrast_set("known.jsonl").items == ("units 1", "units 3")
+
+
 @requires_models
 @pytest.mark.usefixtures("reward")
 @pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+import valuebias
 from valuebias import ContrastSet, ValueBiasError, contrast_set, schema
 from valuebias.schema.contrast_scores import (
+    CONTRAST_DIMS,
     CONTRAST_SCHEMA,
     as_contract,
     build_contrasts,
@@ -146,3 +148,68 @@ def test_datasets_that_are_refused(ds: xr.Dataset) -> None:
 def test_scores_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueBiasError, match="shape"):
         build_contrasts(np.arange(8.0).reshape(2, 2, 2), models=MODELS, contrasts=ragged())
+
+
+class TestJoined:
+    """Models that were scored in several calls."""
+
+    def scores(self, names: str, seed: int = 0, n_tokens: int = 4, **columns: Any) -> xr.Dataset:
+        models = pd.DataFrame({"family": "A", "stage": "reward", **columns}, index=list(names))
+        rng = np.random.default_rng(seed)
+        made = contrast_set(
+            {
+                f"q{i}": {
+                    "prompt": f"{i}?", "topic": "sums",
+                    "answers": {"right": "Yes.", "wrong": "No."}, "correct": [True, False],
+                }
+                for i in range(3)
+            }
+        )  # fmt: skip
+        rewards = rng.normal(size=(len(names), 3, 2, n_tokens))
+        ends = np.broadcast_to(np.arange(n_tokens), rewards.shape)
+        dims = (*CONTRAST_DIMS, "token")
+        ds = build_contrasts(rewards[..., -1], models=models, contrasts=made)
+        return ds.assign(
+            token_reward=(dims, rewards.astype(np.float32)),
+            token_end=(dims, ends.astype(np.int32)),
+        )
+
+    def test_every_score_stands_where_it_stood(self) -> None:
+        one, two = self.scores("ab", size=[1.0, 2.0]), self.scores("c", 1, 6)
+        turned = two.isel(item=[2, 0, 1], variant=[1, 0])
+        both = valuebias.concat([one, turned])
+        assert both["model"].to_numpy().tolist() == ["a", "b", "c"]
+        for part in (one, two):
+            own = both.sel(model=part["model"])
+            for name in ("score", "prompt", "response", "correct", "topic", "family"):
+                np.testing.assert_array_equal(own[name], part[name], err_msg=name)
+            n = part.sizes["token"]
+            for name, beyond in (("token_reward", np.nan), ("token_end", -1)):
+                np.testing.assert_array_equal(own[name][..., :n], part[name])
+                assert own[name].dtype == part[name].dtype
+                np.testing.assert_array_equal(own[name][..., n:], beyond)
+        assert both["size"].to_numpy().tolist()[:2] == [1.0, 2.0]
+        assert np.isnan(both["size"].to_numpy()[2])
+        assert valuebias.concat([one]).drop_attrs().equals(one.drop_attrs())
+
+    def test_what_one_lacks_is_named(self) -> None:
+        one, two = self.scores("ab"), self.scores("c", 1)
+
+        def refused(match: str, *parts: xr.Dataset, **settings: Any) -> None:
+            with pytest.raises(ValueBiasError, match=match):
+                valuebias.concat(parts, **settings)
+
+        refused("Model 'a' is in dataset 1 and in dataset 2", one, one)
+        refused("item 'q2' is in the first dataset, not in dataset 2", one, two.isel(item=[0, 1]))
+        refused("item 'q2' is in dataset 2, not in the first", one.isel(item=[0, 1]), two)
+        refused("Only dataset 2 has the coord 'topic'", one.drop_vars("topic"), two)
+        other = two.assign_coords(response=two["response"].copy(data=np.full((3, 2), "Oh.")))
+        refused("'response' is 'Yes.' in the first dataset and 'Oh.' in another", one, other)
+        along = two.assign_coords(topic=("variant", ["sums", "sums"]))
+        refused(r"'topic' is along \('item',\) in the first", one, along)
+        refused("join='outer' is for words and prompts", one, two, join="outer")
+        refused("has kind 'logprob', the first 'reward'", one,
+                two.assign_attrs(kind="logprob", units="nat"))  # fmt: skip
+        words = valuebias.datasets.load("simulated")
+        with pytest.raises(ValueBiasError, match="attribute 'schema' is 'valuebias/1'"):
+            valuebias.concat([one, words])

@@ -32,6 +32,8 @@ from valuebias.cli.app import app
 from valuebias.scoring import cluster_client, request
 
 distributed = pytest.importorskip("distributed")
+import dask  # noqa: E402
+
 Client, LocalCluster = distributed.Client, distributed.LocalCluster
 
 LACKING = tiny_models.missing()
@@ -273,10 +275,14 @@ class TestKilled:
         prompts = {f"p{i}": {"text": f"Good, {i}?", "framing": "positive"} for i in range(60)}
         asked = {"prompts": prompts, "kind": "logprob"}
         store, over = tmp_path / "killed.zarr", threading.Event()
-        with LocalCluster(**BUNDLE, silence_logs=50) as workers, Client(workers) as client:
+        # A cluster closes a worker for good that is away, for whatever reason, so long after any
+        # of its losses; by default 15 s.
+        patient = dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"})
+        cluster = LocalCluster(**BUNDLE, silence_logs=50)
+        with patient, cluster as workers, Client(workers) as client:
 
             def kill() -> None:
-                for _ in range(20):
+                while len(killed) < 20:
                     before = marks(store)
                     while marks(store) == before and not over.is_set():
                         time.sleep(0.01)
@@ -301,6 +307,28 @@ class TestKilled:
         score(models["logprob"], tmp_path / "alone.zarr", **asked)
         assert len(killed) == 20, seed
         assert contents(store) == contents(tmp_path / "alone.zarr"), seed
+
+    @pytest.mark.slow
+    def test_all_are_lost_for_good(self, models: dict[str, list[Model]], tmp_path: Path) -> None:
+        store = tmp_path / "s.zarr"
+        hasty = dask.config.set({"distributed.deploy.lost-worker-timeout": "0s"})
+        with LocalCluster(**BUNDLE, silence_logs=50) as workers, Client(workers) as client:
+
+            def kill() -> None:
+                for victim in processes(client):
+                    os.kill(victim, signal.SIGKILL)
+
+            killing = after(store, 2, kill)
+            with hasty, pytest.raises(ValueBiasError, match=r"All workers are .*scale\(2\)\), and"):
+                score(models["reward"], store, backend=Slow(0.1), client=client)
+            killing.join()
+            kept = finished(store)
+            workers.scale(2)
+            score(models["reward"], store, client=client)
+        assert kept
+        assert kept.items() <= finished(store).items()
+        score(models["reward"], tmp_path / "alone.zarr")
+        assert contents(store) == contents(tmp_path / "alone.zarr")
 
     @pytest.mark.slow
     def test_a_block_that_kills_every_worker(

@@ -313,3 +313,37 @@ def test_answers_that_the_template_s_own_text_holds_are_found_where_they_stand(
         assert of_answer[0] > 0
         assert of_answer == sorted(of_answer)
         assert of_answer[-1] == length
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [("rm", {}), ("rm", {"read": "all"}), ("lm", {"kind": "logprob"})],
+    ids=["last", "all", "logprob"],
+)
+def test_several_sets_are_scored_as_each_is_alone(
+    folder: Path, tmp_path: Path, model: str, settings: dict[str, Any]
+) -> None:
+    sets = {
+        "three": CONTRASTS,
+        "opening": valuebias.battery("hedging", valuebias.questions("dates", n=2, seed=1)),
+        "file": CONTRASTS.select(variants=["right", "wrong"]).to_jsonl(tmp_path / "two.jsonl"),
+    }
+    settings = {"progress": False, **settings}
+    store = tmp_path / "all.zarr"
+    found = valuebias.score_contrasts(told(folder / model), sets, store=store, **settings)
+    assert list(found) == list(sets)
+    for name, contrasts in sets.items():
+        alone = valuebias.score_contrasts(told(folder / model), contrasts, **settings)
+        # Packed with others, a score may differ in its last bits.
+        xr.testing.assert_allclose(found[name], alone, atol=2e-5)
+        assert found[name].drop_attrs().coords.equals(alone.drop_attrs().coords)
+    whole = valuebias.read(store)
+    assert whole["item"].to_numpy().tolist()[:2] == ["three: sum", "three: same words"]
+    assert whole.sizes["item"] == 3 + 2 + 3
+
+
+def test_shards_of_several_sets_are_refused(folder: Path, tmp_path: Path) -> None:
+    sets = {"a": CONTRASTS, "b": CONTRASTS}
+    store = tmp_path / "s.zarr"
+    with pytest.raises(ValueBiasError, match=r"of several contrast sets.*one by one"):
+        valuebias.score_contrasts(told(folder / "rm"), sets, shard=(1, 2), store=store)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ from shaped import two_layers
 
 import valuebias
 from valuebias import ContrastSet, Model, ShapingReport, ValueBiasError, plots
+from valuebias.backends.base import LoadedModel, Source
+from valuebias.backends.torch_backend import TorchBackend
 
 LACKING = tiny_models.missing()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
@@ -62,6 +64,33 @@ def test_numbers_are_of_items_that_were_not_used(
     assert found.headline() == str(found)
     assert found.headline() in repr(found)
     assert "length" in found._repr_html_()
+
+
+class Counting(TorchBackend):
+    """Counts the models that it loads."""
+
+    loads: ClassVar[list[str]] = []
+
+    def load(self, source: Source) -> LoadedModel:
+        self.loads.append(source.name)
+        return super().load(source)
+
+
+def test_each_model_is_loaded_once_for_all_sets_and_scores_are_kept(
+    tiny: Model, shaped: Model, long: ContrastSet, tmp_path: Path
+) -> None:
+    engine, store = Counting(), tmp_path / "scores"
+    asked = {"axes": {"length": long, "again": (long, ("short", "long"))}, "accuracy": right()}
+    found = report(tiny, shaped, **asked, backend=engine, store=store)
+    assert len(engine.loads) == 2
+    words = {"lexicons": {"x": {"a": ["love", "trust"], "b": ["power", "win"]}}}
+    more = report(tiny, shaped, **asked, **words, backend=engine, store=store)
+    assert len(engine.loads) == 4  # for the words only
+    assert sorted(path.name for path in store.iterdir()) == ["contrasts.zarr", "words-1.zarr"]
+    pd.testing.assert_frame_equal(more.accuracy, found.accuracy)
+    again = report(tiny, shaped, **asked, **words, backend=engine, store=store)
+    assert len(engine.loads) == 4
+    pd.testing.assert_frame_equal(again.table, more.table)
 
 
 def test_preferences_count_by_prompt(tiny: Model, shaped: Model, long: ContrastSet) -> None:

@@ -53,6 +53,14 @@ def battery(
     n_pairs: Annotated[
         int, typer.Option(help="Of words: how many words of each category at most.")
     ] = 24,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SCORES",
+            help="Scores of the battery 'answers' of the same questions: keep those whose right "
+            "answer every model scored above all wrong ones.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of what is made and drawn.")] = 0,
     out: Annotated[
         Path | None,
@@ -80,6 +88,7 @@ def battery(
         n_options=n_options,
         lexicon=lexicon,
         n_pairs=n_pairs,
+        baseline=None if baseline is None else valuebias.read(baseline),
         seed=seed,
     )
     if out is not None:

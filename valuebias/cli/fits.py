@@ -371,6 +371,14 @@ def report(
             show_default="that of the fit",
         ),
     ] = None,
+    along: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SCORES",
+            help="Scores of a contrast set with rewards at every token, those that were fitted: "
+            "show an answer token by token.",
+        ),
+    ] = None,
 ) -> None:
     """Write a report from a saved fit.
 
@@ -381,7 +389,8 @@ def report(
     files = {"fit": None, "report": out}
     _check_files(files, fit)
     values, compared = _split_entries("--at", at, "n_params=8e9"), _contrast(contrast, weight)
-    _write(_focused(valuebias.load(fit), pair, by, values, compared, framing), files)
+    read = None if along is None else valuebias.read(along)
+    _write(_focused(valuebias.load(fit), pair, by, values, compared, framing), files, along=read)
     typer.echo(visible(out))
 
 
@@ -500,7 +509,12 @@ def _check_files(files: Mapping[str, Path | None], source: str | Path = "") -> N
         check_writable(report_path, suffixes=(*SUFFIXES, ""), folder=folder)
 
 
-def _write(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> None:
+def _write(
+    result: Fit | AblationFit,
+    files: Mapping[str, Path | None],
+    *,
+    along: xr.Dataset | None = None,
+) -> None:
     from valuebias.report import write_report
 
     fit_path, report_path = files["fit"], files["report"]
@@ -508,7 +522,7 @@ def _write(result: Fit | AblationFit, files: Mapping[str, Path | None]) -> None:
         with stage(f"Saving {visible(fit_path)}"):
             result.save(fit_path)
     if report_path is not None:
-        write_report(result, report_path, progress=is_terminal())
+        write_report(result, report_path, along=along, progress=is_terminal())
 
 
 def _calls_for_ablation(dataset: xr.Dataset, wanted: bool | None) -> bool:

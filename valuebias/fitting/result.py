@@ -10,6 +10,7 @@ from valuebias.errors import ValueBiasError
 from valuebias.posterior.posterior import Posterior
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
@@ -108,6 +109,7 @@ class Fit(Posterior):
         pair: tuple[str, str] | None = None,
         framing: str | None = None,
         contrast: Contrast | None = None,
+        along: xr.Dataset | None = None,
         progress: bool = True,
     ) -> Path:
         """Write a report.
@@ -123,6 +125,9 @@ class Fit(Posterior):
             The prompts to speak of, likewise.
         contrast : pair of str or mapping, optional
             The two categories to compare, likewise.
+        along : xarray.Dataset, optional
+            Of a fit of a contrast set, the scores that were fitted, with rewards at every token
+            (``read="all"``): one answer is shown as a heat strip, and in a table by sentences.
         progress : bool, default True
             Show a progress bar on standard error.
 
@@ -130,10 +135,17 @@ class Fit(Posterior):
         -------
         pathlib.Path
             The path.
+
+        Raises
+        ------
+        ValueBiasError
+            As :meth:`focused`; if the path has another suffix or cannot be written to; or if
+            `along` has no rewards along the answers of this fit.
         """
         from valuebias import report
 
-        return report.write_report(self._asked(pair, framing, contrast), path, progress=progress)
+        asked = self._asked(pair, framing, contrast)
+        return report.write_report(asked, path, along=along, progress=progress)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Fit:

@@ -19,7 +19,7 @@ from valuebias.errors import ValueBiasError, few, shown
 from valuebias.instruments.contrast_checks import CORRECT, KEYS, TEXTS, checked, indexed
 from valuebias.instruments.json_lines import HEAD, LINES, read_lines, write_contrasts
 
-__all__ = ["CORRECT", "ContrastSet", "contrast_set"]
+__all__ = ["CORRECT", "ContrastSet", "contrast_set", "item_of", "one_set", "several_sets"]
 
 _LINE = (
     '{"item": "q1", "prompt": "What is 2 + 2?", "answers": {"right": "4", "wrong": "5"}, '
@@ -241,6 +241,28 @@ def contrast_set(
         f"A contrast set is of type {type(source).__name__}; expected a file, a table, or items "
         f"such as {_LINE}."
     )
+
+
+def several_sets(source: Any) -> dict[str, ContrastSet]:
+    """Read a mapping from names to contrast sets or their files; empty if it is something else."""
+    kinds = (ContrastSet, str, os.PathLike)
+    if not isinstance(source, Mapping) or not all(isinstance(v, kinds) for v in source.values()):
+        return {}
+    return {str(name): contrast_set(given) for name, given in source.items()}
+
+
+def one_set(sets: Mapping[str, ContrastSet]) -> ContrastSet:
+    """Put the conversations of several sets into one, whose items say which set they are of."""
+    texts = [each.table[list(TEXTS)].reset_index() for each in sets.values()]
+    for name, table in zip(sets, texts, strict=True):
+        table["item"] = [item_of(name, item) for item in table["item"]]
+    about = {name: dict(each.about) for name, each in sets.items()}
+    return ContrastSet(", ".join(sets), indexed(pd.concat(texts)), about)
+
+
+def item_of(name: str, item: str) -> str:
+    """Name an item among those of several sets."""
+    return f"{name}: {item}"
 
 
 def _named(key: Any, entry: Any) -> tuple[str, Any]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from valuebias.errors import ValueBiasError, did_you_mean, few
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from valuebias.posterior.ablation.result import AblationPosterior
     from valuebias.posterior.posterior import Posterior
     from valuebias.report.content import Content
@@ -25,7 +27,11 @@ SUFFIXES = (".html", ".md", ".tex", ".nc", ".csv")
 
 
 def write_report(
-    fit: Posterior | AblationPosterior, path: str | os.PathLike[str], *, progress: bool = True
+    fit: Posterior | AblationPosterior,
+    path: str | os.PathLike[str],
+    *,
+    along: xr.Dataset | None = None,
+    progress: bool = True,
 ) -> Path:
     """Write a report of a fit, whole or not at all.
 
@@ -37,6 +43,9 @@ def write_report(
         ``.html``: one self-contained page with figures. ``.md``: text and tables. ``.tex``: a
         document with booktabs tables. ``.nc``: the fit itself, as its method ``save`` writes it. No
         suffix, ``.csv`` or a slash at the end: a folder with one CSV file per table.
+    along : xarray.Dataset, optional
+        Of a fit of a contrast set, the scores that were fitted, with rewards at every token: one
+        answer is shown token by token, and in a table by sentences.
     progress : bool, default True
         Show a progress bar on standard error; the report of a :class:`Fit` refits the model three
         times.
@@ -49,7 +58,8 @@ def write_report(
     Raises
     ------
     ValueBiasError
-        If the suffix is unknown or the path cannot be written to.
+        If the suffix is unknown or the path cannot be written to; or if `along` has no rewards
+        along the answers of this fit.
 
     Notes
     -----
@@ -74,11 +84,20 @@ def write_report(
             f"A report cannot be written as {suffix!r} ({str(target)!r}). "
             f"{did_you_mean(suffix, SUFFIXES)} No suffix makes a folder of CSV files."
         )
+    if along is not None:
+        from valuebias.report.along_texts import check_along
+
+        check_along(along, fit)
     if suffix == ".nc" and not folder:
+        if along is not None:
+            raise ValueBiasError(
+                f"{str(target)!r} would be the fit itself, which has no place for along=. Leave it "
+                "out, or write a page, such as report.html."
+            )
         return fit.save(target)
     if folder:
         check_report_folder(target)
-    return _write(fit, target, ".csv" if folder else suffix, progress)
+    return _write(fit, target, ".csv" if folder else suffix, along, progress)
 
 
 def check_report_folder(path: Path) -> None:
@@ -101,7 +120,13 @@ def check_report_folder(path: Path) -> None:
         )
 
 
-def _write(fit: Posterior | AblationPosterior, target: Path, form: str, progress: bool) -> Path:
+def _write(
+    fit: Posterior | AblationPosterior,
+    target: Path,
+    form: str,
+    along: xr.Dataset | None,
+    progress: bool,
+) -> Path:
     from valuebias._core.atomic import atomic_path
     from valuebias._core.progress import progress_bar
     from valuebias.posterior.ablation.result import AblationPosterior
@@ -119,6 +144,6 @@ def _write(fit: Posterior | AblationPosterior, target: Path, form: str, progress
         if isinstance(fit, AblationPosterior):
             content = gather_ablation(fit, figures=figures, advance=advance)
         else:
-            content = gather(fit, figures=figures, advance=advance)
+            content = gather(fit, figures=figures, along=along, advance=advance)
         writers[form](content, part)
     return target

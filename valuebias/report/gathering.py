@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from valuebias.analysis.outcome import describe
 from valuebias.posterior.ablation.framings import SIGNED, lean_name, rope_of
 from valuebias.report import ablation_results, checking, record, results
+from valuebias.report.along_texts import along_section
 from valuebias.report.content import Content, Section, sentence
 from valuebias.report.inputs import (
     PARTS,
@@ -22,6 +23,8 @@ from valuebias.report.item_texts import of_items
 from valuebias.report.methods import references
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from valuebias.posterior.ablation.result import AblationPosterior
     from valuebias.posterior.posterior import Posterior
 
@@ -69,12 +72,21 @@ _ABLATION_SECTIONS = (
 )
 
 
-def gather(fit: Posterior, *, figures: bool, advance: Advance | None = None) -> Content:
+def gather(
+    fit: Posterior,
+    *,
+    figures: bool,
+    along: xr.Dataset | None = None,
+    advance: Advance | None = None,
+) -> Content:
     """Compute and word the content of a report."""
     step = _stepper(advance, PARTS + len(_SECTIONS))
     inputs = collect(fit, figures=figures, advance=step)
     written = _ITEM_SECTIONS if fit.of_items else _SECTIONS
     sections = _written(written, inputs, step)
+    if along is not None:
+        after = [section.key for section in sections].index("items") + 1
+        sections = (*sections[:after], along_section(inputs, along), *sections[after:])
     row, sizes = inputs.headline.row, fit.data.sizes
     content = Content(
         title=f"{sentence(row['estimand'])} in {row['category']}: {row['name']}",

@@ -28,6 +28,7 @@ __all__ = [
     "item_table",
     "marked_as_contrasts",
     "present",
+    "scores_of_set",
     "validate_contrasts",
 ]
 
@@ -116,22 +117,43 @@ def item_table(contrasts: Any) -> pd.DataFrame:
     )
 
 
-def contrast_coords(contrasts: Any) -> dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]]:
+Coords = dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]]
+
+
+def contrast_coords(contrasts: Any) -> Coords:
     """Give the texts and coordinates of a contrast set as coords of a dataset in the contract."""
+    return {
+        _STORED.get(name, name): (tuple(_TO_CONTRACT[dim] for dim in dims), values)
+        for name, (dims, values) in _coords_of(contrasts).items()
+    }
+
+
+def scores_of_set(ds: xr.Dataset, contrasts: Any, items: Sequence[str]) -> xr.Dataset:
+    """Take the scores of one set from those of several that were scored as one, by its items."""
+    own = ds.sel(item=list(items), variant=list(contrasts.variants)).drop_vars(TEXTS)
+    own = own.assign_coords({"item": list(contrasts.items), **_coords_of(contrasts)})
+    if "token" in own.dims:
+        # Longer answers are in other sets.
+        of_tokens = own["token_reward" if "token_reward" in own else "token_logprob"]
+        own = own.isel(token=slice(int(of_tokens.notnull().any(CONTRAST_DIMS).sum())))
+    return validate_contrasts(own)
+
+
+def _coords_of(contrasts: Any) -> Coords:
     items = {name: i for i, name in enumerate(contrasts.items)}
     variants = {name: i for i, name in enumerate(contrasts.variants)}
     rows = np.array([items[name] for name in contrasts.table.index.get_level_values("item")])
     columns = np.array([variants[n] for n in contrasts.table.index.get_level_values("variant")])
     size = {"item": len(items), "variant": len(variants)}
     at = {"item": rows, "variant": columns}
-    coords: dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]] = {}
+    coords: Coords = {}
     dims_of = dict.fromkeys(TEXTS, ("item", "variant")) | dict(contrasts.coords)
     for name, dims in dims_of.items():
         values = contrasts.table[name].to_numpy()
         filled = _blank(values, tuple(size[dim] for dim in dims))
         filled[tuple(at[dim] for dim in dims)] = values
         as_text = filled.astype("U") if filled.dtype == object else filled
-        coords[_STORED.get(name, name)] = (tuple(_TO_CONTRACT[dim] for dim in dims), as_text)
+        coords[name] = (tuple(dims), as_text)
     return coords
 
 

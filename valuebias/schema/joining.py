@@ -15,6 +15,8 @@ import xarray as xr
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean
 from valuebias.schema.building import build
 from valuebias.schema.contract import coord_table, model_table, prompt_table
+from valuebias.schema.contrast_joining import join_contrasts
+from valuebias.schema.contrast_scores import is_contrasts, validate_contrasts
 from valuebias.schema.validation import validate
 
 __all__ = ["concat", "joined_words"]
@@ -27,7 +29,8 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
     ----------
     datasets : sequence of xarray.Dataset
         Scores of different models, of one kind, in one unit and with the same categories. Prompts
-        and words may come in another order; the first dataset's is kept.
+        and words may come in another order; the first dataset's is kept. Or scores of one contrast
+        set, likewise.
     join : {"exact", "outer"}
         What to do with words and prompts that not all datasets have: ``"exact"`` refuses them,
         ``"outer"`` keeps them and fills their missing scores with NaN.
@@ -44,7 +47,7 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
     ValueBiasError
         If a model occurs twice, or kind, units, texts of prompts, categories, memberships, coords
         on response or (``"exact"``) prompts or words differ; the message names the first
-        difference.
+        difference. Of contrast sets, if items, variants or anything that is known of them differ.
 
     Warns
     -----
@@ -61,9 +64,12 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
     """
     if join not in ("exact", "outer"):
         raise ValueBiasError(f"join is {join!r}. {did_you_mean(join, ('exact', 'outer'))}")
-    parts = [validate(ds) for ds in _listed(datasets)]
-    if not parts:
+    listed = _listed(datasets)
+    if not listed:
         raise ValueBiasError("There is nothing to concatenate: expected at least one dataset.")
+    if any(map(is_contrasts, listed)):
+        return _of_contrasts([validate_contrasts(ds) for ds in listed], join)
+    parts = [validate(ds) for ds in listed]
     first = parts[0]
     _say_how_aligned(parts)
     words = list(dict.fromkeys(str(w) for ds in parts for w in ds["response"].to_numpy()))
@@ -86,6 +92,18 @@ def _listed(datasets: Any) -> Sequence[xr.Dataset]:
             f"{listed}."
         )
     return list(datasets)
+
+
+def _of_contrasts(parts: Sequence[xr.Dataset], join: str) -> xr.Dataset:
+    if join == "outer":
+        raise ValueBiasError(
+            "join='outer' is for words and prompts; contrast sets are joined where items and "
+            "variants are the same. Select those that all have: scores.sel(item=..., variant=...)."
+        )
+    _check_models_differ(parts)
+    for position, ds in enumerate(parts[1:], start=2):
+        _check_measured(parts[0], ds, position)
+    return join_contrasts(parts)
 
 
 def _say_how_aligned(parts: Sequence[xr.Dataset]) -> None:
@@ -152,7 +170,7 @@ def _agreed(having: Sequence[tuple[pd.Series[Any], int]], index: pd.Index[Any]) 
     return pd.Series([value_of.get(word, np.nan) for word in index], index=index, dtype=kind)
 
 
-def _check_models_differ(parts: list[xr.Dataset]) -> None:
+def _check_models_differ(parts: Sequence[xr.Dataset]) -> None:
     owner: dict[str, int] = {}
     for position, ds in enumerate(parts, start=1):
         for model in ds["model"].to_numpy().tolist():
@@ -164,13 +182,17 @@ def _check_models_differ(parts: list[xr.Dataset]) -> None:
             owner[model] = position
 
 
-def _check_alike(first: xr.Dataset, other: xr.Dataset, position: int) -> None:
+def _check_measured(first: xr.Dataset, other: xr.Dataset, position: int) -> None:
     for name in ("kind", "units"):
         if first.attrs[name] != other.attrs[name]:
             raise ValueBiasError(
                 f"Dataset {position} has {name} {other.attrs[name]!r}, the first "
                 f"{first.attrs[name]!r}. Scores of different {name} cannot be joined."
             )
+
+
+def _check_alike(first: xr.Dataset, other: xr.Dataset, position: int) -> None:
+    _check_measured(first, other, position)
     _check_same_names(
         first["category"].to_numpy(), other["category"].to_numpy(), position, dim="category"
     )

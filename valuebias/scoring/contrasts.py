@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import xarray as xr
 
 from valuebias.backends.base import Backend
+from valuebias.errors import ValueBiasError
+from valuebias.instruments.contrast_sets import item_of, several_sets
+from valuebias.schema.contrast_scores import scores_of_set
 from valuebias.scoring.request import Kind, contrast_request
 from valuebias.scoring.run import How, scored
 from valuebias.scoring.sharing import ScoringShard
@@ -33,7 +36,7 @@ def score_contrasts(
     batch_tokens: int | None = None,
     trust_remote_code: bool = False,
     progress: bool = True,
-) -> xr.Dataset | ScoringShard:
+) -> xr.Dataset | dict[str, xr.Dataset] | ScoringShard:
     """Score the conversations of a contrast set, with reward models or language models.
 
     What the conversations of an item share, such as the question, is computed once.
@@ -43,7 +46,8 @@ def score_contrasts(
     models : Model, str, path, mapping, DataFrame, or sequence of these
         What :func:`valuebias.read_models` takes.
     contrasts : ContrastSet, str, path, DataFrame, mapping or sequence
-        What :func:`valuebias.contrast_set` takes.
+        What :func:`valuebias.contrast_set` takes; or a mapping from names to contrast sets or their
+        files, all of which are scored in one pass, so that each model is loaded once.
     kind : {"reward", "logprob", "implicit", "judged"}
         As in :func:`valuebias.score`; of log-probs, those of the whole response.
     backend : str, type of Backend or Backend
@@ -71,18 +75,20 @@ def score_contrasts(
 
     Returns
     -------
-    xarray.Dataset or ScoringShard
+    xarray.Dataset, dict or ScoringShard
         ``score`` (model, item, variant); variants that an item lacks are NaN. The texts ``prompt``
         and ``response`` and the columns of the contrast set are coords. With ``read="all"`` the
         variables ``token_reward`` and ``token_end`` (model, item, variant, token): the reward at
         each token of the answer and of what follows it, NaN beyond the last, and how many
         characters of the response have been read then; −1 beyond, or where that is not known.
+        Of several sets, a dict with one such dataset each; a store holds them as one.
 
     Raises
     ------
     ValueBiasError
         As :func:`valuebias.score`; if a conversation is longer than a model takes; or if
-        `contrasts` is no contrast set.
+        `contrasts` is no contrast set; or of several sets, a
+        shard is asked for.
 
     Examples
     --------
@@ -90,9 +96,15 @@ def score_contrasts(
     >>> sums = {"q1": {"prompt": "2 + 2?", "answers": {"right": "4", "wrong": "5"}}}
     >>> scores = valuebias.score_contrasts("org/model", sums)  # doctest: +SKIP
     """
+    several = several_sets(contrasts)
+    if several and shard is not None:
+        raise ValueBiasError(
+            "A shard is asked for, of several contrast sets; merged shards are one dataset. Score "
+            "the sets one by one, each with a store of its own."
+        )
     request = contrast_request(
         models,
-        contrasts,
+        several or contrasts,
         kind=kind,
         judge=judge,
         read=read,
@@ -102,4 +114,10 @@ def score_contrasts(
     )
     how: How = {"client": client, "batch_tokens": batch_tokens, "progress": progress}
     done = scored(request, backend=backend, store=store, shard=shard, how=how)
-    return cast("xr.Dataset | ScoringShard", done)
+    if not several:
+        return cast("xr.Dataset | ScoringShard", done)
+    whole = cast("xr.Dataset", done)
+    return {
+        name: scores_of_set(whole, each, [item_of(name, item) for item in each.items])
+        for name, each in several.items()
+    }

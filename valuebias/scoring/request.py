@@ -21,6 +21,7 @@ from valuebias.instruments import ContrastSet, Judge, Lexicon, PromptSet, contra
 from valuebias.instruments import judge as as_judge
 from valuebias.instruments import lexicon as as_lexicon
 from valuebias.instruments import prompts as as_prompts
+from valuebias.instruments.contrast_sets import one_set, several_sets
 from valuebias.models.spec import Model, read_models
 from valuebias.schema.contract import KINDS, check_unique
 from valuebias.schema.contrast_scores import item_table
@@ -210,7 +211,8 @@ def contrast_request(
             f"read is 'all', and kind is {settings['kind']!r}; expected 'reward', of which there "
             "is one at each token. Log-probs of each token are kept in any case."
         )
-    chosen = contrast_set(contrasts)
+    several = several_sets(contrasts)
+    chosen = one_set(several) if several else contrast_set(contrasts)
     table = item_table(chosen)
     # Items may ask the same, which prompts may not; what is asked comes from the contrast set.
     apart = table.assign(text=[f"{name}: {text}" for name, text in table["text"].items()])

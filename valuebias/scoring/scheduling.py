@@ -160,7 +160,7 @@ class Dealer:
         elif now - self._seen > self._patience:
             raise ValueBiasError(
                 f"All workers are gone, and none came back in {self._patience:.0f} s. Start "
-                "workers, and run the same call again."
+                "workers (of a cluster made here: cluster.scale(2)), and run the same call again."
             )
         for worker in [worker for worker in self._hands if worker not in present]:
             self._leave(self._hands.pop(worker))

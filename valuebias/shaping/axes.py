@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -31,22 +33,29 @@ LEAN = "agency − communion"
 """The axis that is looked at unless others are named."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Engine:
     """The two models, and what scores them."""
 
     models: tuple[Model, Model]
     backend: str | type[Backend] | Backend
     progress: bool
+    store: Path | None  # a folder for scores
+    _scored: dict[int, xr.Dataset] = field(default_factory=dict)
+    _lexicons: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def prepare(self, sets: Sequence[ContrastSet]) -> None:
+        """Score contrast sets in one pass, so that each model is loaded once for all."""
+        if not sets:
+            return
+        named = {f"{i} {one.name}": one for i, one in enumerate(sets, 1)}
+        found = score_contrasts(list(self.models), named, **self._settings("contrasts.zarr"))
+        for one, ds in zip(sets, cast("dict[str, xr.Dataset]", found).values(), strict=True):
+            self._scored[id(one)] = ds
 
     def contrasts(self, contrasts: ContrastSet) -> Floats:
-        """Score a contrast set, shape (model, row of its table)."""
-        ds = cast(
-            xr.Dataset,
-            score_contrasts(
-                list(self.models), contrasts, backend=self.backend, progress=self.progress
-            ),
-        )
+        """Give the scores of a set that was prepared, shape (model, row of its table)."""
+        ds = self._scored[id(contrasts)]
         both = self._two(ds)
         keys = contrasts.table.index
         items = {name: i for i, name in enumerate(ds["item"].to_numpy().tolist())}
@@ -57,15 +66,15 @@ class Engine:
 
     def words(self, sides: WordSides) -> Floats:
         """Score words, shape (model, word): their signed means over prompts."""
-        ds = score(
-            list(self.models),
-            prompts=sides.prompts,
-            lexicon=list(sides.words),
-            backend=self.backend,
-            progress=self.progress,
-        )
+        asked = {"prompts": sides.prompts, "lexicon": list(sides.words)}
+        settings = self._settings(f"words-{next(self._lexicons)}.zarr")
+        ds = score(list(self.models), **asked, **settings)
         both = self._two(ds.sel(response=list(sides.words)))
         return np.asarray(np.einsum("mpw,p->mw", both, sides.weights()))
+
+    def _settings(self, file: str) -> dict[str, Any]:
+        store = None if self.store is None else self.store / file
+        return {"backend": self.backend, "progress": self.progress, "store": store}
 
     def _two(self, ds: xr.Dataset) -> Floats:
         if ds.sizes["model"] != 2:

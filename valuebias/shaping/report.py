@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from valuebias.models.spec import Model
 from valuebias.shaping.axes import Axis, Engine, accuracy_of, axes_of, lexicons_of
 from valuebias.shaping.direction import one_model
 from valuebias.shaping.shape import read_record
+from valuebias.shaping.sides import WordSides
 
 __all__ = ["ShapingReport", "shaping_report"]
 
@@ -209,6 +212,7 @@ def shaping_report(
     prob: float = 0.9,
     tolerated: float = TOLERATED,
     backend: str | type[Backend] | Backend = "torch",
+    store: str | PathLike[str] | None = None,
     trust_remote_code: bool = False,
     progress: bool = True,
 ) -> ShapingReport:
@@ -241,6 +245,9 @@ def shaping_report(
         The fall in accuracy beyond which a lean counts as not removable.
     backend : str, type of Backend or Backend
         As in :func:`valuebias.score`.
+    store : str or path, optional
+        A folder in which scores are kept as they are computed; the same call goes on where it was
+        interrupted.
     trust_remote_code : bool, default False
         As in :func:`valuebias.score`.
     progress : bool, default True
@@ -291,7 +298,9 @@ def shaping_report(
     used = frozenset[str]() if record is None else record.used
     found = [axis.held_out(used) for axis in found]
     right = None if accuracy is None else accuracy_of(accuracy).held_out(used)
-    engine = Engine(models, backend, progress)
+    engine = Engine(models, backend, progress, None if store is None else Path(store))
+    sets = [axis.sides.contrasts for axis in found if not isinstance(axis.sides, WordSides)]
+    engine.prepare([*sets, *([] if right is None else [right.contrasts])])
     changes = [axis.compared(engine, prob) for axis in found]
     measured = None if right is None else right.compared(engine, prob)
     entangled = measured is not None and -measured.change.mean > tolerated
