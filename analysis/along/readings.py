@@ -86,6 +86,12 @@ class Readings:
         """Give the reward of the whole conversation, at its last token; (model, item, variant)."""
         return _picked(self.rewards, self.n_tokens - 1)
 
+    @property
+    def located(self) -> NDArray[np.bool_]:
+        """Tell of which answers it is known where their tokens end; (model, item, variant)."""
+        inside = np.arange(self.rewards.shape[-1]) < self.n_tokens[..., None]
+        return (self.n_tokens > 0) & ~((self.ends < 0) & inside).any(axis=-1)
+
     def at(self, share: float) -> Array:
         """Give the reward when a share of an answer's own tokens has been read, rounded up."""
         check_number(share, "share", "a share of the answer, above 0 and at most 1", least=0,

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import valuebias
 from valuebias import Fit, ValueBiasError
 from valuebias.cli.app import app
+from valuebias.schema.contrast_scores import CONTRAST_DIMS
 
 # Of few items, one of which differs far more than the others.
 pytestmark = pytest.mark.filterwarnings("ignore::valuebias.ValueBiasWarning")
@@ -87,6 +88,58 @@ def test_groups_of_variants_choose_an_answer_of_the_first(tmp_path: Path) -> Non
     assert re.search(r"Yes\.|So\.", text)
 
 
+@pytest.mark.parametrize(
+    ("by", "values", "contrast", "text"),
+    [
+        ("length", [1, 2, 2], ("2", "1"), "No."),
+        ("polite", [False, True, True], ("polite", "not polite"), "No."),
+        ("tone", ["x", "y", "z"], {"y": 0.5, "z": 0.5, "x": -1.0}, "No."),
+    ],
+)
+def test_numbers_truths_and_weights_choose_an_answer_too(
+    tmp_path: Path, by: str, values: list[Any], contrast: Any, text: str
+) -> None:
+    answers = {"a": "Yes. Yes.", "b": "No. No.", "c": "Oh. Oh."}
+    lines = {f"q{i}": {"prompt": f"{i}?", "answers": answers, by: values} for i in range(4)}
+    names = [f"m{i}" for i in range(4)]
+    models = pd.DataFrame({"family": list("AABB"), "base": names, "stage": "reward"}, index=names)
+    rewards = np.random.default_rng(0).normal(size=(4, 4, 3, 2))
+    made = valuebias.contrast_set(lines)
+    scores = valuebias.schema.build_contrasts(rewards[..., -1], models=models, contrasts=made)
+    ends = np.broadcast_to([[4, 9], [3, 7], [3, 7]], rewards.shape)
+    scores = scores.assign(
+        token_reward=((*CONTRAST_DIMS, "token"), rewards),
+        token_end=((*CONTRAST_DIMS, "token"), ends),
+    )
+    asked: dict[str, Any] = {"by": by, "contrast": contrast, "draws": 200, "tune": 300}
+    fit = valuebias.fit(scores, seed=1, progress=False, **asked)
+    folder = fit.report(tmp_path / "r", along=scores, progress=False)
+    table = pd.read_csv(folder / "along.csv")
+    assert table["text"].to_numpy().tolist() == [text] * 2
+    assert set(table["variant"]) == {"b"}
+
+
+def test_some_models_and_items_of_the_fit_are_enough(
+    fit: Fit, scores: xr.Dataset, tmp_path: Path
+) -> None:
+    # In another order, and without the model and the item that differ most.
+    part = scores.isel(model=[3, 0], item=[5, 4, 1])
+    folder = fit.report(tmp_path / "r", along=part, progress=False)
+    table = pd.read_csv(folder / "along.csv")
+    read_items = [name for name in fit.items()["item"] if name in ("q1", "q4", "q5")]
+    assert set(table["item"]) == {read_items[0]}
+    own = scores["score"].sel(item=read_items[0], model=["org/m0", "org/m3"])
+    gaps = own.sel(variant="chosen") - own.sel(variant="rejected")
+    in_sds = abs(gaps / fit.data["score_sd"].sel(model=gaps["model"]))
+    assert set(table["model"]) == {
+        str(in_sds["model"].to_numpy()[int(np.argmax(in_sds.to_numpy()))])
+    }
+    unknown = scores.copy(deep=True)
+    unknown["token_end"].loc[{"model": "org/m5"}] = -1
+    folder = fit.report(tmp_path / "unknown", along=unknown, progress=False)
+    assert "org/m5" not in set(pd.read_csv(folder / "along.csv")["model"])
+
+
 def test_the_command_line_takes_the_scores(fit: Fit, scores: xr.Dataset, tmp_path: Path) -> None:
     fit.save(tmp_path / "fit.nc")
     valuebias.write(scores, tmp_path / "scores.zarr")
@@ -112,6 +165,12 @@ def test_what_has_no_rewards_along_its_answers_is_refused(
     items = scores.assign_coords(item=[f"other {i}" for i in range(6)])
     refused("no item of this fit, but such as 'other 0'", items)
     refused("would be the fit itself", scores, name="r.nc")
+    refused(
+        "other scores than this fit.*'q0' by 'org/m0'", scores.assign(score=scores["score"] + 9)
+    )
+    refused("no coordinate 'response', the texts", scores.drop_vars("response"))
+    named = scores.assign_coords(variant=["first", "second"])
+    refused("no variant whose variant is 'chosen'", named)
     words = valuebias.datasets.load("simulated")
     of_words = valuebias.fit(words, draws=50, tune=200, chains=2, seed=1, progress=False)
     refused("and this fit is of words", scores, of_words)
