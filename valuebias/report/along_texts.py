@@ -11,10 +11,10 @@ from valuebias.analysis.along.readings import Answer, Readings
 from valuebias.analysis.along.sentences import by_sentence
 from valuebias.errors import ValueBiasError, shown
 from valuebias.plots import along
+from valuebias.posterior.ablation.result import AblationPosterior
 from valuebias.report.content import Column, Section, Table, number, sentence
 
 if TYPE_CHECKING:
-    from valuebias.posterior.ablation.result import AblationPosterior
     from valuebias.posterior.posterior import Posterior
     from valuebias.report.inputs import ReportInputs
 
@@ -25,7 +25,7 @@ _TITLE = "An answer, token by token"
 
 def check_along(scores: Any, fit: Posterior | AblationPosterior) -> None:
     """Refuse what has no rewards along the answers of a fit, before anything is computed."""
-    if not getattr(fit, "of_items", False):
+    if isinstance(fit, AblationPosterior) or not fit.of_items:
         raise ValueBiasError(
             "along= takes rewards along the answers of a contrast set, and this fit is of words. "
             "Leave it out, or fit the contrast set: valuebias.fit(scores, by=...)."
@@ -52,7 +52,6 @@ def along_section(inputs: ReportInputs, scores: xr.Dataset) -> Section:
     if chosen is None:
         missing = f"No answer of {first} was read whose tokens are known."
         return Section("along", _TITLE, missing=missing)
-    names = {"item": chosen.item, "variant": chosen.variant, "model": chosen.model}
     table = by_sentence([chosen])
     form = number(inputs.digits, signed=True)
     columns = (
@@ -65,7 +64,9 @@ def along_section(inputs: ReportInputs, scores: xr.Dataset) -> Section:
     which = f"the answer {chosen.variant!r} to the item {chosen.item!r}, read by {chosen.model}"
     picture = inputs.picture(
         "along",
-        lambda: along.plot_along(scores, **names),
+        lambda: along.plot_along(
+            scores, item=chosen.item, variant=chosen.variant, model=chosen.model
+        ),
         f"Heat strip: {which}; each token is coloured by what it changes in the reward. Below, the "
         "reward after each token. The table has it by sentences.",
         f"{sentence(which)}: each token on the colour of what it changes in the reward, "
