@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import html
 import io
 import json
 import re
@@ -13,9 +14,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import valuebias
+
 STUDIES = Path(__file__).parents[1] / "docs" / "studies"
 BIG_TWO = STUDIES / "big-two.ipynb"
 BANDITS = STUDIES / "bandits.ipynb"
+CONTRASTS = STUDIES / "contrast-sets.ipynb"
 
 
 def code_cells(path: Path) -> list[dict[str, Any]]:
@@ -67,6 +71,33 @@ def test_the_page_of_bandit_tasks_keeps_what_learners_give() -> None:
         assert "".join(page).split() == repr(value).split()
         printed = [o["text"] for o in cell["outputs"] if o.get("name") == "stdout"]
         assert "".join("".join(text) for text in printed) == told.getvalue()
+
+
+def test_the_page_of_contrast_sets_keeps_what_its_rules_give() -> None:
+    # Its models are run when it is made; its questions, batteries and pairs are made here.
+    names: dict[str, Any] = {"pd": pd, "valuebias": valuebias}
+    shown = []
+    width = pd.get_option("display.max_colwidth")
+    try:
+        for cell in code_cells(CONTRASTS)[1:5]:
+            *body, last = ast.parse("".join(cell["source"])).body
+            exec(compile(ast.Module(body, []), "cell", "exec"), names)  # noqa: S102 - our own page
+            if not isinstance(last, ast.Expr):
+                exec(compile(ast.Module([last], []), "cell", "exec"), names)  # noqa: S102
+                continue
+            value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # noqa: S307
+            (page,) = [o["data"] for o in cell["outputs"] if "data" in o]
+            if isinstance(value, pd.DataFrame):
+                for text in map(str, value.to_numpy().ravel()):
+                    cell_text = html.escape(text.replace("\n", "\\n"), quote=False)
+                    assert cell_text in "".join(page["text/html"])
+            else:
+                assert "".join(page["text/plain"]) == repr(value)
+            shown.append(value)
+    finally:
+        pd.set_option("display.max_colwidth", width)
+    asked, table, pairs = shown
+    assert (len(asked), len(table), len(pairs)) == (40, 8, 300)
 
 
 @pytest.mark.released_data

@@ -177,7 +177,7 @@ class TestJoined:
     def test_every_score_stands_where_it_stood(self) -> None:
         one, two = self.scores("ab", size=[1.0, 2.0]), self.scores("c", 1, 6)
         turned = two.isel(item=[2, 0, 1], variant=[1, 0])
-        both = valuebias.concat([one, turned])
+        both = schema.concat([one, turned])
         assert both["model"].to_numpy().tolist() == ["a", "b", "c"]
         for part in (one, two):
             own = both.sel(model=part["model"])
@@ -190,14 +190,14 @@ class TestJoined:
                 np.testing.assert_array_equal(own[name][..., n:], beyond)
         assert both["size"].to_numpy().tolist()[:2] == [1.0, 2.0]
         assert np.isnan(both["size"].to_numpy()[2])
-        assert valuebias.concat([one]).drop_attrs().equals(one.drop_attrs())
+        assert schema.concat([one]).drop_attrs().equals(one.drop_attrs())
 
     def test_what_one_lacks_is_named(self) -> None:
         one, two = self.scores("ab"), self.scores("c", 1)
 
         def refused(match: str, *parts: xr.Dataset, **settings: Any) -> None:
             with pytest.raises(ValueBiasError, match=match):
-                valuebias.concat(parts, **settings)
+                schema.concat(parts, **settings)
 
         refused("Model 'a' is in dataset 1 and in dataset 2", one, one)
         refused("item 'q2' is in the first dataset, not in dataset 2", one, two.isel(item=[0, 1]))
@@ -205,11 +205,11 @@ class TestJoined:
         refused("Only dataset 2 has the coord 'topic'", one.drop_vars("topic"), two)
         other = two.assign_coords(response=two["response"].copy(data=np.full((3, 2), "Oh.")))
         refused("'response' is 'Yes.' in the first dataset and 'Oh.' in another", one, other)
-        along = two.assign_coords(topic=("variant", ["sums", "sums"]))
-        refused(r"'topic' is along \('item',\) in the first", one, along)
+        along = two.assign_coords(topic=("item", ["sums"] * 3))
+        refused(r"'topic' is along \('variant',\) in the first", one, along)
         refused("join='outer' is for words and prompts", one, two, join="outer")
-        refused("has kind 'logprob', the first 'reward'", one,
-                two.assign_attrs(kind="logprob", units="nat"))  # fmt: skip
+        refused("has kind 'implicit', the first 'reward'", one,
+                two.assign_attrs(kind="implicit", units="nat"))  # fmt: skip
         words = valuebias.datasets.load("simulated")
         with pytest.raises(ValueBiasError, match="attribute 'schema' is 'valuebias/1'"):
-            valuebias.concat([one, words])
+            schema.concat([one, words])

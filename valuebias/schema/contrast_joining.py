@@ -52,43 +52,50 @@ def _as_first(first: xr.Dataset, ds: xr.Dataset, position: int) -> xr.Dataset:
         mine, other = (each[dim].to_numpy().tolist() for each in (first, ds))
         for name in [*mine, *other]:
             if name not in mine or name not in other:
-                where = ("the first dataset", f"dataset {position}")
-                has, lacks = where if name in mine else where[::-1]
+                has, lacks = "the first dataset", f"dataset {position}"
+                if name not in mine:
+                    has, lacks = lacks, has
                 raise ValueBiasError(
                     f"The {dim} {name!r} is in {has}, not in {lacks}. Score the same contrast set, "
                     "or select what both have beforehand: scores.sel(item=..., variant=...)."
                 )
     ds = ds.sel({dim: first[dim].to_numpy() for dim in CONTRAST_DIMS[1:]})
-    mine, other = _coords_of_answers(first), _coords_of_answers(ds)
-    for name in {**mine, **other}:
-        if name not in mine or name not in other:
-            where = "the first" if name in mine else f"dataset {position}"
+    here, there = _coords_of_answers(first), _coords_of_answers(ds)
+    for name in {**here, **there}:
+        if name not in here or name not in there:
+            only = "the first" if name in here else f"dataset {position}"
             raise ValueBiasError(
-                f"Only {where} has the coord {name!r}. Score with the same contrast set, or leave "
+                f"Only {only} has the coord {name!r}. Score with the same contrast set, or leave "
                 f"it out: scores.drop_vars({name!r})."
             )
-        if not mine[name].equals(other[name]):
+        differ = _difference(here[name], there[name])
+        if differ:
             raise ValueBiasError(
-                f"The coord {name!r} is {_difference(mine[name], other[name])}. Names of items and "
+                f"The coord {name!r} is {differ}. Names of items and "
                 "variants are the same, what was asked is not: score the same contrast set."
             )
     return ds
 
 
 def _difference(mine: xr.DataArray, other: xr.DataArray) -> str:
+    """Say where two coords differ; empty where they do not."""
     if mine.dims != other.dims:
         return f"along {mine.dims} in the first dataset and along {other.dims} in another"
-    at = np.flatnonzero((mine.to_numpy() != other.to_numpy()).ravel())[0]
-    one, two = (shown(each.to_numpy().ravel()[at].item()) for each in (mine, other))
-    return f"{one} in the first dataset and {two} in another"
+    pairs = zip(*(each.to_numpy().ravel().tolist() for each in (mine, other)), strict=True)
+    # A number that is not known differs from itself.
+    found = next(((a, b) for a, b in pairs if a != b and (a == a or b == b)), None)
+    if found is None:
+        return ""
+    return f"{shown(found[0])} in the first dataset and {shown(found[1])} in another"
 
 
-def _longest(parts: Sequence[xr.Dataset], name: str) -> xr.Variable:
+def _longest(parts: Sequence[xr.Dataset], name: str) -> xr.DataArray:
     """Join what each token has, whose number differs by tokenizer."""
     longest = max(ds.sizes["token"] for ds in parts)
-    beyond = _TOKENS[name]
     padded = [
-        ds[name].variable.pad(token=(0, longest - ds.sizes["token"]), constant_values=beyond)
+        ds[name].pad(token=(0, longest - ds.sizes["token"]), constant_values=_TOKENS[name])
         for ds in parts
     ]
-    return xr.Variable.concat(padded, "model").astype(parts[0][name].dtype)
+    return xr.concat([one.drop_vars(one.coords) for one in padded], "model").astype(
+        parts[0][name].dtype
+    )

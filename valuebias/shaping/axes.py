@@ -66,9 +66,12 @@ class Engine:
 
     def words(self, sides: WordSides) -> Floats:
         """Score words, shape (model, word): their signed means over prompts."""
-        asked = {"prompts": sides.prompts, "lexicon": list(sides.words)}
-        settings = self._settings(f"words-{next(self._lexicons)}.zarr")
-        ds = score(list(self.models), **asked, **settings)
+        ds = score(
+            list(self.models),
+            prompts=sides.prompts,
+            lexicon=list(sides.words),
+            **self._settings(f"words-{next(self._lexicons)}.zarr"),
+        )
         both = self._two(ds.sel(response=list(sides.words)))
         return np.asarray(np.einsum("mpw,p->mw", both, sides.weights()))
 
