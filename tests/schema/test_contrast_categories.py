@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from contrast_worlds import world
 
+from valuebias import contrast_set
 from valuebias.errors import ValueBiasError
+from valuebias.schema import build_contrasts
 from valuebias.schema.contrast_categories import average_by, groups_of_variants, score_sd
 
 
@@ -102,3 +105,22 @@ def test_one_group_is_in_contrast_to_nothing() -> None:
     with pytest.raises(ValueBiasError, match="one group"):
         average_by(scores, "style")
     assert isinstance(average_by(scores, "variant").data, xr.Dataset)
+
+
+def test_names_of_numbers_tell_them_apart() -> None:
+    lines = {
+        f"q{i}": {"prompt": f"{i}?", "answers": list("abcd"), "size": [3, 1_000_000, 1_000_001, 3],
+                  "share": [0.3, 0.1 + 0.2, 0.5, 0.5]}
+        for i in range(2)
+    }  # fmt: skip
+    models = pd.DataFrame({"family": "A", "stage": "reward"}, index=["org/a"])
+    scores = build_contrasts(
+        np.arange(8.0).reshape(1, 2, 4), models=models, contrasts=contrast_set(lines)
+    )
+    names, group = groups_of_variants(scores, "size")
+    assert names == ["3", "1000000", "1000001"]
+    assert group[0].tolist() == [0, 1, 2, 0]
+    # What only rounding tells apart is one.
+    names, group = groups_of_variants(scores, "share")
+    assert names == ["0.3", "0.5"]
+    assert group[0].tolist() == [0, 0, 1, 1]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["is_finite", "plain_numbers", "signed"]
+__all__ = ["digits_apart", "is_finite", "plain_numbers", "signed"]
 
 
 def is_finite(value: object) -> bool:
@@ -24,6 +24,21 @@ def is_finite(value: object) -> bool:
         return bool(np.isfinite(float(value)))
     except OverflowError:
         return False
+
+
+def digits_apart(values: Iterable[float]) -> int:
+    """Say how many digits tell numbers apart, six at least and fifteen at most.
+
+    Examples
+    --------
+    >>> digits_apart([1, 2.5]), digits_apart([1_000_000, 1_000_001])
+    (6, 7)
+    """
+    numbers = set(map(float, values))
+    for digits in range(6, 15):
+        if len({f"{number:.{digits}g}" for number in numbers}) == len(numbers):
+            return digits
+    return 15
 
 
 def plain_numbers(value: Any) -> Any:

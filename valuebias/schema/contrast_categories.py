@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from valuebias._core.numbers import digits_apart
 from valuebias.errors import ValueBiasError, did_you_mean, few, shown
 from valuebias.schema.contract import NEUTRAL, SCHEMA
 from valuebias.schema.contrast_scores import validate_contrasts
@@ -46,11 +47,17 @@ def groups_of_variants(ds: xr.Dataset, by: str) -> tuple[list[str], npt.NDArray[
         names = list(_NAMES_OF_TRUTH.get(by, (by, f"not {by}")))
         return names, np.where(values, 0, 1)
     if values.dtype.kind in "iuf":
-        levels: list[Any] = np.unique(values[np.isfinite(values)]).tolist()
-        names = [f"{level:g}" for level in levels]
-    else:
-        levels = [level for level in dict.fromkeys(values.ravel().tolist()) if level]
-        names = [str(level) for level in levels]
+        numbers = np.unique(values[np.isfinite(values)]).tolist()
+        digits = digits_apart(numbers)
+        named = {level: f"{level:.{digits}g}" for level in numbers}
+        # What only rounding tells apart, as 0.1 + 0.2 and 0.3, is one level.
+        names = list(dict.fromkeys(named.values()))
+        place = {level: names.index(name) for level, name in named.items()}
+        return names, np.array(
+            [place.get(value, -1) for value in values.ravel().tolist()], dtype=np.intp
+        ).reshape(values.shape)
+    levels = [level for level in dict.fromkeys(values.ravel().tolist()) if level]
+    names = [str(level) for level in levels]
     group = np.full(values.shape, -1, dtype=np.intp)
     for i, level in enumerate(levels):
         group[values == level] = i

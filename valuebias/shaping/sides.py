@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from valuebias._core.checks import check_known
+from valuebias._core.numbers import digits_apart, is_finite
 from valuebias.errors import ValueBiasError, few, shown
 from valuebias.instruments import ContrastSet, Lexicon, PromptSet
 from valuebias.instruments.lexicons import lexicon as as_lexicon
@@ -88,14 +89,16 @@ def sides_of(contrasts: ContrastSet, between: Between | None, by: str | None) ->
     known = [_VARIANT, *table.columns[2:]]
     check_known(chosen, known, f"The contrast set {contrasts.name!r} has no column {chosen!r}.")
     values = table.index.get_level_values(_VARIANT) if chosen == _VARIANT else table[chosen]
-    level = np.array([_text(value) for value in values], dtype=object)
-    levels = list(dict.fromkeys(level.tolist()))
+    digits = digits_apart(value for value in values if is_finite(value))
+    level = np.array([_text(value, digits) for value in values], dtype=object)
+    # What is not known of a variant is no level.
+    levels = [name for name in dict.fromkeys(level.tolist()) if name]
     if between is None and len(levels) != 2:
         raise ValueBiasError(
             f"The contrast set {contrasts.name!r} has {len(levels)} levels of {chosen!r}, "
             f"{few(levels)}. Say which two, or two groups, are compared: between=(first, second)."
         )
-    groups = _groups(levels if between is None else between)
+    groups = _groups(levels if between is None else between, digits)
     for name in (name for group in groups for name in group):
         check_known(name, levels, f"{chosen!r} of {contrasts.name!r} has no level {name!r}.")
     first, second = (np.isin(level, list(group)) for group in groups)
@@ -111,16 +114,19 @@ def sides_of(contrasts: ContrastSet, between: Between | None, by: str | None) ->
     return _kept(contrasts, kept, first, chosen, (said[0], said[1]))
 
 
-def _text(level: Any) -> str:
-    is_number = isinstance(level, int | float | np.number) and not isinstance(level, bool)
-    return f"{level:g}" if is_number else str(level)
+def _text(level: Any, digits: int) -> str:
+    if isinstance(level, float | np.floating) and np.isnan(level):
+        return ""
+    return f"{level:.{digits}g}" if is_finite(level) else str(level)
 
 
-def _groups(between: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _groups(between: Any, digits: int = 6) -> tuple[tuple[str, ...], tuple[str, ...]]:
     pair = isinstance(between, Sequence) and not isinstance(between, str) and len(between) == 2
     if pair:
         groups = [
-            tuple(map(_text, one)) if isinstance(one, list | tuple | set) else (_text(one),)
+            tuple(_text(name, digits) for name in one)
+            if isinstance(one, list | tuple | set)
+            else (_text(one, digits),)
             for one in between
         ]
         if all(groups) and not set(groups[0]) & set(groups[1]):
