@@ -93,6 +93,35 @@ def test_each_model_is_loaded_once_for_all_sets_and_scores_are_kept(
     pd.testing.assert_frame_equal(again.table, more.table)
 
 
+def test_a_store_may_hold_further_models_in_any_order(
+    tiny: Model, shaped: Model, long: ContrastSet, tmp_path: Path
+) -> None:
+    other = Model(str(tiny_models.tiny("llama", "reward", tmp_path / "other", seed=5)))
+    plain = report(tiny, other, long)
+    store = tmp_path / "scores"
+    report(other, tiny, long, store=store)
+    again = report(tiny, other, long, store=store)
+    pd.testing.assert_frame_equal(again.table, plain.table)
+    third = Model(str(tiny_models.tiny("llama", "reward", tmp_path / "third", seed=6)))
+    pd.testing.assert_frame_equal(
+        report(tiny, third, long, store=store).table, report(tiny, third, long).table
+    )
+
+
+def test_numbers_that_differ_late_are_levels_of_their_own(
+    tiny: Model, shaped: Model, long: ContrastSet
+) -> None:
+    lines = [
+        {"prompt": f"What is {i}?", "size": [1_000_000, 1_000_001],
+         "answers": {"one": f"love {i}", "two": f"power {i}"}}
+        for i in range(4)
+    ]  # fmt: skip
+    made = valuebias.contrast_set(lines, name="size")
+    both = Model(tiny.location, name="both")
+    found = report(tiny, both, {"size": (made, (1_000_001, 1_000_000), "size")})
+    assert found.table[["first", "second"]].iloc[0].tolist() == ["1000001", "1000000"]
+
+
 def test_preferences_count_by_prompt(tiny: Model, shaped: Model, long: ContrastSet) -> None:
     pairs = pd.DataFrame(
         {"prompt": ["Best?", "Best?", "Worst?"], "chosen": ["love", "trust", "power"],
@@ -161,6 +190,12 @@ def test_what_cannot_be_compared_is_refused(
     refused("Give the model that it was shaped from", str(other), shaped, long)
     refused("There is no axis to compare", tiny, shaped)
     refused("Two axes are called 'length'", tiny, shaped, long, lexicons={"length": None})
+    refused("Two axes are called 'length'", tiny, shaped, [long, long])
+    refused("store is 3; expected the path", tiny, shaped, long, store=3)
+    refused("store is ''; expected the path", tiny, shaped, long, store="")
+    all_right = {"q": {"prompt": "Say it.", "answers": {"a": "x", "b": "y"}, "correct": True}}
+    refused("All answers .* are right", tiny, shaped, long,
+            accuracy=valuebias.contrast_set(all_right))  # fmt: skip
     refused("There is no axis 'x' that could be a target", tiny, shaped, long, targets=["x"])
     refused("expected contrast sets by their names", tiny, shaped, "long")
     refused("expected lexicons by the names", tiny, shaped, long, lexicons="agency-communion")

@@ -80,12 +80,20 @@ class Engine:
         return {"backend": self.backend, "progress": self.progress, "store": store}
 
     def _two(self, ds: xr.Dataset) -> Floats:
-        if ds.sizes["model"] != 2:
+        """Give the scores of the two by their names: a store may hold others, in any order."""
+        names = [str(name) for name in ds["model"].to_numpy().tolist()]
+        found = [[names.index(model.name)] if model.name in names else _labels_of(model, names)
+                 for model in self.models]  # fmt: skip
+        if any(len(rows) != 1 for rows in found):
             raise ValueBiasError(
-                f"The two models have {ds.sizes['model']} labels together, and one of each is "
+                f"The two models have {sum(map(len, found))} labels together, and one of each is "
                 "compared. Give the model label=."
             )
-        return ds["score"].to_numpy().astype(np.float64)
+        return ds["score"].to_numpy().astype(np.float64)[[rows[0] for rows in found]]
+
+
+def _labels_of(model: Model, names: Sequence[str]) -> list[int]:
+    return [i for i, name in enumerate(names) if name.startswith(f"{model.name}: ")]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,16 +146,20 @@ def axes_of(given: Any) -> list[Axis]:
         return []
     if isinstance(given, ContrastSet):
         given = [given]
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        given = {one.name if isinstance(one, ContrastSet) else f"axis {i}": one
-                 for i, one in enumerate(given, 1)}  # fmt: skip
-    if not isinstance(given, Mapping):
+    named: list[tuple[Any, Any]] = []
+    if isinstance(given, Mapping):
+        named = list(given.items())
+    elif isinstance(given, Sequence) and not isinstance(given, str):
+        # Not as a mapping, in which one of two with the same name would be lost.
+        named = [(one.name if isinstance(one, ContrastSet) else f"axis {i}", one)
+                 for i, one in enumerate(given, 1)]  # fmt: skip
+    else:
         raise ValueBiasError(
             f"axes is {shown(given)}; expected contrast sets by their names, such as "
             "{'length': (contrasts, ('long', 'short'))}."
         )
     found = []
-    for name, one in given.items():
+    for name, one in named:
         parts = one if isinstance(one, tuple) else (one,)
         if not 1 <= len(parts) <= 3:
             raise ValueBiasError(
@@ -236,6 +248,11 @@ def accuracy_of(given: Any) -> Accuracy:
                 "answers are right. Give one that has, or preferences."
             )
         wrong = (~table[CORRECT].astype(bool)).groupby(level="item").transform("any")
+        if not wrong.any():
+            raise ValueBiasError(
+                f"All answers of the contrast set {given.name!r} are right, so that accuracy has "
+                "nothing to tell apart. Give one with wrong answers, or preferences."
+            )
         kept = ContrastSet(given.name, table[wrong.to_numpy()], given.about)
         return Accuracy(kept, kept.table.index.get_level_values("item").to_numpy())
     pairs = given if isinstance(given, Preferences) else preferences(given, progress=False)

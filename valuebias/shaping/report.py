@@ -16,7 +16,7 @@ from valuebias._core.notebooks import as_html
 from valuebias._core.text import visible
 from valuebias.analysis.changes import Change, Estimate
 from valuebias.backends.base import Backend
-from valuebias.errors import ValueBiasError
+from valuebias.errors import ValueBiasError, shown
 from valuebias.models.resolve import resolve
 from valuebias.models.spec import Model
 from valuebias.shaping.axes import Axis, Engine, accuracy_of, axes_of, lexicons_of
@@ -170,7 +170,7 @@ class ShapingReport:
         count = "One other axis was" if len(others) == 1 else f"{len(others)} other axes were"
         expected = f"{count} looked at, of which {chance:.2g} would seem to grow by chance alone"
         if grown.empty:
-            return f"No other axis grew by more than its uncertainty; {expected}."
+            return f"No other axis grew by more than its uncertainty. {expected}."
         each = [
             f"{visible(row['axis'])} grew by {_number(row['growth'])} "
             f"({_number(row['growth_lower'])} to {_number(row['growth_upper'])}): "
@@ -208,7 +208,7 @@ def shaping_report(
     lexicons: Any = None,
     prompts: Any = "superlatives",
     accuracy: Any = None,
-    targets: Sequence[str] | None = None,
+    targets: str | Sequence[str] | None = None,
     prob: float = 0.9,
     tolerated: float = TOLERATED,
     backend: str | type[Backend] | Backend = "torch",
@@ -237,7 +237,7 @@ def shaping_report(
     accuracy : ContrastSet, Preferences, str, path or DataFrame, optional
         What tells right answers from wrong ones: a contrast set with the column ``correct``, or
         what :func:`valuebias.preferences` takes.
-    targets : sequence of str, optional
+    targets : str or sequence of str, optional
         The axes whose lean was to be removed; by default those named as a direction that was.
     prob : float, default 0.9
         Of the intervals.
@@ -278,6 +278,7 @@ def shaping_report(
     check_number(prob, "prob", "a probability between 0 and 1", least=0, most=1, above=True,
                  below=True)  # fmt: skip
     check_number(tolerated, "tolerated", "a share from 0 to 1", least=0, most=1)
+    folder = _folder(store)
     models = _pair(one_model(before, trust_remote_code), one_model(after, trust_remote_code))
     record = read_record(models[1])
     if record is not None:
@@ -292,13 +293,14 @@ def shaping_report(
     _check_axes(found)
     names = [axis.name for axis in found]
     removed = {} if record is None else dict(zip(record.names, record.alpha, strict=True))
-    chosen = [name for name in names if name in removed] if targets is None else list(targets)
+    given = [targets] if isinstance(targets, str) else targets
+    chosen = [name for name in names if name in removed] if given is None else list(given)
     for name in chosen:
         check_known(name, names, f"There is no axis {name!r} that could be a target.")
     used = frozenset[str]() if record is None else record.used
     found = [axis.held_out(used) for axis in found]
     right = None if accuracy is None else accuracy_of(accuracy).held_out(used)
-    engine = Engine(models, backend, progress, None if store is None else Path(store))
+    engine = Engine(models, backend, progress, folder)
     sets = [axis.sides.contrasts for axis in found if not isinstance(axis.sides, WordSides)]
     engine.prepare([*sets, *([] if right is None else [right.contrasts])])
     changes = [axis.compared(engine, prob) for axis in found]
@@ -325,6 +327,14 @@ def _pair(before: Model, after: Model) -> tuple[Model, Model]:
     base = before.base or before.name
     name = after.name if after.name != before.name else f"{after.name}, shaped"
     return replace(before, base=base), replace(after, name=name, base=base)
+
+
+def _folder(store: Any) -> Path | None:
+    if store is None:
+        return None
+    if not isinstance(store, str | PathLike) or not str(store):
+        raise ValueBiasError(f"store is {shown(store)}; expected the path of a folder for scores.")
+    return Path(store)
 
 
 def _check_axes(axes: list[Axis]) -> None:
