@@ -708,7 +708,9 @@ def changes(ds: xr.Dataset) -> Iterator[tuple[str, xr.Dataset, dict[str, Any]]]:
     yield "ds.assign_coords", ds.drop_vars("stage"), {"given": ["reward"] * 4}
     yield "ds['score'].astype", ds.assign(score=ds["score"].astype(float)), {}
     silent = ds.assign(score=ds["score"].where(ds["model"] != "simulated/a-1"))
-    yield "ds.drop_sel(model=", silent, {"given": ["simulated/a-1"]}
+    yield "ds.drop_sel(model=", silent, {}
+    even = ds.assign(score=ds["score"].where(ds["model"] != "simulated/a-1", 1.0))
+    yield "ds.drop_sel(model=", even, {}
     none = ds["membership"].where(ds["category"] != "agency", False)
     yield "ds.drop_sel(category=", ds.assign(membership=none), {"given": ["agency"]}
 
@@ -748,7 +750,7 @@ def test_choices_and_learning_models(tmp_path: Path) -> None:
 
 @follows(
     "valuebias/schema/validation.py",
-    "ds.assign_coords({}=({}, [...]))", "ds[{}].astype({})", "ds.drop_sel(model=[...])",
+    "ds.assign_coords({}=({}, [...]))", "ds[{}].astype({})", "ds.drop_sel(model=[{}])",
     "ds.drop_sel(category=[...])", "Lexicon.select([...])", "valuebias.read(path)",
     "valuebias.read_scores(...)", "valuebias.schema.build(...)", "valuebias.datasets.load(name)",
 )  # fmt: skip

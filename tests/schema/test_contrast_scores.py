@@ -150,6 +150,34 @@ def test_scores_of_another_shape_are_refused() -> None:
         build_contrasts(np.arange(8.0).reshape(2, 2, 2), models=MODELS, contrasts=ragged())
 
 
+def test_messages_speak_of_items_and_variants() -> None:
+    def refused(score: Any, match: str) -> None:
+        with pytest.raises(ValueBiasError, match=match):
+            build_contrasts(score, models=MODELS, contrasts=ragged())
+
+    n_models, shape = len(MODELS), (len(ragged().items), len(ragged().variants))
+    values = np.arange(float(n_models * shape[0] * shape[1])).reshape(n_models, *shape)
+    even = values.copy()
+    even[0] = 1.0
+    refused(even, r"every item and variant the same score.*drop_sel\(model=\['")
+    infinite = values.copy()
+    infinite[0, 1, 0] = np.inf
+    item, variant = ragged().items[1], ragged().variants[0]
+    refused(infinite, f"'item': '{item}', 'variant': '{variant}'}} is inf")
+
+
+def test_scores_of_several_sets_are_no_scores_of_one() -> None:
+    made = ragged()
+    shape = (len(MODELS), len(made.items), len(made.variants))
+    scores = build_contrasts(np.random.default_rng(0).normal(size=shape), models=MODELS,
+                             contrasts=made)  # fmt: skip
+    for call in (valuebias.contrast_statistics, validate_contrasts):
+        with pytest.raises(ValueBiasError, match=r"of 2 contrast sets, 'a' and 'b'.*scores\['a'\]"):
+            call({"a": scores, "b": scores})  # type: ignore[operator]
+        with pytest.raises(ValueBiasError, match=r"found the text 'scores\.nc'"):
+            call("scores.nc")  # type: ignore[operator]
+
+
 class TestJoined:
     """Models that were scored in several calls."""
 

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from valuebias.errors import ValueBiasError, did_you_mean
+from valuebias.errors import ValueBiasError, did_you_mean, few
 from valuebias.schema.building import assemble
 from valuebias.schema.contract import DIMS, NEUTRAL, SCHEMA, check_unique
-from valuebias.schema.validation import validate
+from valuebias.schema.validation import check_scores, no_dataset, validate
 
 __all__ = [
     "CONTRAST_DIMS",
@@ -259,6 +259,8 @@ def validate_contrasts(ds: xr.Dataset) -> xr.Dataset:
     ...
     valuebias.errors.ValueBiasError: The attribute 'schema' is None; expected 'valuebias-contra...
     """
+    if not isinstance(ds, xr.Dataset):
+        raise _no_scores(ds)
     version = ds.attrs.get("schema")
     if version != CONTRAST_SCHEMA:
         raise ValueBiasError(
@@ -286,8 +288,21 @@ def validate_contrasts(ds: xr.Dataset) -> xr.Dataset:
     return ds
 
 
+def _no_scores(given: Any) -> ValueBiasError:
+    """Say what to give instead, of several sets one."""
+    if isinstance(given, Mapping) and given and all(map(is_contrasts, given.values())):
+        name = next(iter(given))
+        return ValueBiasError(
+            f"These are the scores of {len(given)} contrast sets, {few(map(str, given))}; expected "
+            f"those of one: scores[{name!r}]."
+        )
+    return no_dataset(given)
+
+
 def _validate_rest(ds: xr.Dataset) -> None:
     """Check kinds, units, models and scores, which are those of the contract."""
+    if ds["score"].dtype.kind == "f":
+        check_scores(ds, CONTRAST_DIMS, "item and variant")
     plain = xr.Dataset(
         {"score": (DIMS, ds["score"].to_numpy())},
         coords={

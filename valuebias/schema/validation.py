@@ -22,7 +22,7 @@ from valuebias.schema.contract import (
 from valuebias.schema.spelling import check_spelling
 from valuebias.schema.weights import check_weights, poles_advice
 
-__all__ = ["validate"]
+__all__ = ["check_scores", "no_dataset", "validate"]
 
 _TEXT_COORDS = {"model": ("family", "base", "stage"), "prompt": ("text", "framing")}
 # Implicit rewards that are differences of probabilities have no unit.
@@ -65,18 +65,19 @@ def validate(ds: xr.Dataset, *, min_categories: int = 0) -> xr.Dataset:
     True
     """
     if not isinstance(ds, xr.Dataset):
-        raise _no_dataset(ds)
+        raise no_dataset(ds)
     _check_attrs(ds)
     _check_variables(ds)
     for dim in (*DIMS, "category"):
         _check_names(ds, dim)
     _check_coords(ds)
-    _check_scores(ds)
+    check_scores(ds)
     _check_categories(ds, min_categories)
     return ds
 
 
-def _no_dataset(given: object) -> ValueBiasError:
+def no_dataset(given: object) -> ValueBiasError:
+    """Say what to give instead of what is no dataset."""
     if isinstance(given, xr.DataTree) and any("score" in node.data_vars for node in given.subtree):
         return ValueBiasError(
             "Expected an xarray.Dataset, found a DataTree with the scores of whole vocabularies, "
@@ -239,27 +240,33 @@ def _check_texts(owners: list[str], values: list[Any], dim: str, name: str) -> N
             )
 
 
-def _check_scores(ds: xr.Dataset) -> None:
+def check_scores(
+    ds: xr.Dataset, dims: tuple[str, ...] = DIMS, cells: str = "prompt and word"
+) -> None:
+    """Refuse scores that are infinite, or of which a model has none or but one."""
     score = ds["score"].to_numpy()
-    _check_cells(ds, np.isinf(score), "Scores must be finite, or NaN where there is none.")
-    if ds.attrs["kind"] == "logprob":
-        _check_cells(ds, score > 0, "Log-probs in nat are at most 0.")
+    rule = "Scores must be finite, or NaN where there is none."
+    _check_cells(ds, np.isinf(score), rule, dims)
+    if ds.attrs.get("kind") == "logprob":
+        _check_cells(ds, score > 0, "Log-probs in nat are at most 0.", dims)
     for model, values in zip(ds["model"].to_numpy().tolist(), score, strict=True):
         kept = values[~np.isnan(values)]
+        out = f"ds.drop_sel(model=[{model!r}])."
         if not kept.size:
             said = f"Model {model!r} has no score at all (every cell is NaN). Leave it out"
-            raise ValueBiasError(f"{said} with ds.drop_sel(model=[...]).", in_shell=f"{said}.")
+            raise ValueBiasError(f"{said} with {out}", in_shell=f"{said}.")
         if kept.size > 1 and kept.min() == kept.max():
-            raise ValueBiasError(
-                f"Model {model!r} gives every prompt and word the same score, {kept[0]}. Such "
-                "scores say nothing: look at how they were made, or leave the model out."
+            said = (
+                f"Model {model!r} gives every {cells} the same score, {kept[0]}. Such "
+                "scores say nothing: look at how they were made, or leave the model out"
             )
+            raise ValueBiasError(f"{said}, {out}", in_shell=f"{said}.")
 
 
-def _check_cells(ds: xr.Dataset, bad: npt.NDArray[np.bool_], rule: str) -> None:
+def _check_cells(ds: xr.Dataset, bad: npt.NDArray[Any], rule: str, dims: tuple[str, ...]) -> None:
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
-        cell = {dim: str(ds[dim].to_numpy()[i]) for dim, i in zip(DIMS, where, strict=True)}
+        cell = {dim: str(ds[dim].to_numpy()[i]) for dim, i in zip(dims, where, strict=True)}
         value = ds["score"].to_numpy()[where]
         raise ValueBiasError(f"The score at {cell} is {value}. {rule} ({bad.sum()} such cells.)")
 
