@@ -347,3 +347,27 @@ def test_shards_of_several_sets_are_refused(folder: Path, tmp_path: Path) -> Non
     store = tmp_path / "s.zarr"
     with pytest.raises(ValueBiasError, match=r"of several contrast sets.*one by one"):
         valuebias.score_contrasts(told(folder / "rm"), sets, shard=(1, 2), store=store)
+
+
+def test_names_and_kinds_of_several_sets_are_looked_at_first(folder: Path) -> None:
+    one = CONTRASTS.select(items=["sum"])
+
+    def refused(match: str, sets: Any) -> None:
+        with pytest.raises(ValueBiasError, match=match):
+            valuebias.score_contrasts(told(folder / "rm"), sets, progress=False)
+
+    refused("named 1; expected text", {1: one, "1": CONTRASTS})
+    refused("named ''; expected text", {"": one})
+    refused("named .*expected text", {"\ud800": one})
+    refused("'b' is None; expected a ContrastSet, a file or a table", {"a": one, "b": None})
+    renamed = valuebias.contrast_set({"x: sum": ROWS["sum"]})
+    refused("'a: x' and 'a' would both be called 'a: x: sum'", {"a: x": one, "a": renamed})
+    refused("has no items", {})
+
+
+def test_tables_are_scored_beside_sets(folder: Path) -> None:
+    one = CONTRASTS.select(items=["sum"])
+    sets = {"set": one, "table": CONTRASTS.to_frame()}
+    found = valuebias.score_contrasts(told(folder / "rm"), sets, progress=False)
+    assert isinstance(found, dict)
+    assert found["table"]["item"].to_numpy().tolist() == list(CONTRASTS.items)

@@ -14,7 +14,7 @@ from valuebias._core.checks import check_known
 from valuebias._core.frames import as_frame
 from valuebias._core.notebooks import as_html
 from valuebias._core.tables import parse_csv, read_text
-from valuebias._core.text import as_number
+from valuebias._core.text import as_number, has_surrogate
 from valuebias.errors import ValueBiasError, few, shown
 from valuebias.instruments.contrast_checks import CORRECT, KEYS, TEXTS, checked, indexed
 from valuebias.instruments.json_lines import HEAD, LINES, read_lines, write_contrasts
@@ -245,15 +245,40 @@ def contrast_set(
 
 def several_sets(source: Any) -> dict[str, ContrastSet]:
     """Read a mapping from names to contrast sets or their files; empty if it is something else."""
-    kinds = (ContrastSet, str, os.PathLike)
-    if not isinstance(source, Mapping) or not all(isinstance(v, kinds) for v in source.values()):
+    files = (str, os.PathLike)
+    if not isinstance(source, Mapping) or not source:
         return {}
-    return {str(name): contrast_set(given) for name, given in source.items()}
+    given = {name: as_frame(one) for name, one in source.items()}
+    kinds = [isinstance(one, ContrastSet | pd.DataFrame | os.PathLike) for one in given.values()]
+    if not any(kinds) and not all(isinstance(one, str) for one in given.values()):
+        return {}
+    for name, one in given.items():
+        if not isinstance(name, str) or not name.strip() or "\0" in name or has_surrogate(name):
+            raise ValueBiasError(
+                f"A contrast set is named {shown(name)}; expected text, such as 'length'."
+            )
+        if not isinstance(one, (ContrastSet, pd.DataFrame, *files)):
+            raise ValueBiasError(
+                f"The contrast set {name!r} is {shown(one)}; expected a ContrastSet, a file or a "
+                "table, as the others are."
+            )
+    return {name: contrast_set(one) for name, one in given.items()}
 
 
 def one_set(sets: Mapping[str, ContrastSet]) -> ContrastSet:
     """Put the conversations of several sets into one, whose items say which set they are of."""
     texts = [each.table[list(TEXTS)].reset_index() for each in sets.values()]
+    owner: dict[str, str] = {}
+    for name, each in sets.items():
+        for item in each.items:
+            joined = item_of(name, item)
+            if joined in owner:
+                raise ValueBiasError(
+                    f"Items of the contrast sets {owner[joined]!r} and {name!r} would both be "
+                    f"called {joined!r}, as names of sets and items are joined by a colon. Rename "
+                    "one of the sets."
+                )
+            owner[joined] = name
     for name, table in zip(sets, texts, strict=True):
         table["item"] = [item_of(name, item) for item in table["item"]]
     about = {name: dict(each.about) for name, each in sets.items()}
@@ -334,6 +359,8 @@ def _of_items(entries: Sequence[tuple[str, Any]]) -> pd.DataFrame:
                 f"as {_LINE}."
             )
         rows += _variants(where, entry, entry.get("item", f"item {number}"))
+    if not entries:
+        raise ValueBiasError(f"The contrast set has no items. Give some, such as {_LINE}.")
     return indexed(pd.DataFrame(rows, dtype=object))
 
 
