@@ -220,6 +220,15 @@ class TestJoined:
         assert np.isnan(both["size"].to_numpy()[2])
         assert schema.concat([one]).drop_attrs().equals(one.drop_attrs())
 
+    def test_tokens_may_be_numbered_and_stand_first(self) -> None:
+        one, two = self.scores("ab"), self.scores("c", 1, 6)
+        numbered = [ds.assign_coords(token=np.arange(ds.sizes["token"])) for ds in (one, two)]
+        numbered[1]["token_reward"] = numbered[1]["token_reward"].transpose("token", ...)
+        both, plain = schema.concat(numbered), schema.concat([one, two])
+        for name in ("token_reward", "token_end"):
+            np.testing.assert_array_equal(both[name], plain[name])
+            assert both[name].dims == plain[name].dims
+
     def test_what_one_lacks_is_named(self) -> None:
         one, two = self.scores("ab"), self.scores("c", 1)
 

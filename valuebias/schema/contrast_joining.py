@@ -43,15 +43,18 @@ def join_contrasts(parts: Sequence[xr.Dataset]) -> xr.Dataset:
 
 
 def _coords_of_answers(ds: xr.Dataset) -> dict[str, xr.DataArray]:
-    return {str(name): coord for name, coord in ds.coords.items() if "model" not in coord.dims}
+    # Tokens are of a tokenizer, and numbers along them, where there are any, say nothing.
+    of_models = {"model", "token"}
+    return {str(n): coord for n, coord in ds.coords.items() if not of_models & set(coord.dims)}
 
 
 def _as_first(first: xr.Dataset, ds: xr.Dataset, position: int) -> xr.Dataset:
     """Put a dataset's items and variants in the order of the first; refuse another set's."""
     for dim in CONTRAST_DIMS[1:]:
         mine, other = (each[dim].to_numpy().tolist() for each in (first, ds))
+        in_both = set(mine) & set(other)
         for name in [*mine, *other]:
-            if name not in mine or name not in other:
+            if name not in in_both:
                 has, lacks = "the first dataset", f"dataset {position}"
                 if name not in mine:
                     has, lacks = lacks, has
@@ -93,7 +96,9 @@ def _longest(parts: Sequence[xr.Dataset], name: str) -> xr.DataArray:
     """Join what each token has, whose number differs by tokenizer."""
     longest = max(ds.sizes["token"] for ds in parts)
     padded = [
-        ds[name].pad(token=(0, longest - ds.sizes["token"]), constant_values=_TOKENS[name])
+        ds[name]
+        .transpose(*CONTRAST_DIMS, "token")
+        .pad(token=(0, longest - ds.sizes["token"]), constant_values=_TOKENS[name])
         for ds in parts
     ]
     return xr.concat([one.drop_vars(one.coords) for one in padded], "model").astype(

@@ -40,7 +40,8 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
     xarray.Dataset
         All models. A coord on model that some datasets lack is "" (text) or NaN there. A coord on
         response is taken from whichever dataset knows it of a word; ``n_tokens`` is the mean over
-        the models of those that have it. The provenance lists those of the parts.
+        the models of those that have it. The provenance lists those of the parts. What is known
+        of each token of an answer is kept where all have it.
 
     Raises
     ------
