@@ -189,9 +189,17 @@ def battery(
         about["baseline"] = {"models": baseline["model"].to_numpy().tolist(), "kept": len(kept)}
         table = table.loc[kept]
     if len(table) < 2:
+        known = (
+            ""
+            if baseline is None
+            else (
+                f" Of {len(asked)}, no more have a right answer that every model of the baseline "
+                "scored above all wrong ones: give more questions, or a baseline of fewer models."
+            )
+        )
         raise ValueBiasError(
             f"The questions {asked.name!r} are too few: {len(table)}; a battery takes two or more, "
-            "as what it shows is an average over them."
+            f"as what it shows is an average over them.{known}"
         )
     if name == "position":
         table = table.assign(wrong=pd.Series(_options(table, n_options), index=table.index))
