@@ -54,7 +54,7 @@ def test_a_lean_beside_quality_is_removed(
     assert accuracy["change"] >= -0.05
     assert accuracy["change_lower"] < accuracy["change"] < accuracy["change_upper"]
     said = report.headline()
-    assert "The interval covers zero: removed, as far as these words tell." in said
+    assert "The interval covers zero: removed, as far as these words tell; up to" in said
     assert "No other axis was looked at" in said
     assert report.models == ("leaning", "shaped")
 

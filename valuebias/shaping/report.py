@@ -71,15 +71,18 @@ class ShapingReport:
     def removable(self) -> bool | None:
         """Whether all targets are removed within the fall in accuracy that is tolerated.
 
-        None where accuracy was not looked at, there is no target, or a lean is still there of which
-        but a part was taken out.
+        None where accuracy was not looked at, there is no target, a lean is still there of which
+        but a part was taken out, or accuracy seems to fall by more than that and its interval
+        leaves it open.
         """
         targets = self.table[self.table["target"]]
         kept = targets["verdict"] == "still there"
         part = [self.removed.get(axis, 1.0) < 1 for axis in targets["axis"]]
-        if (targets["verdict"] == "entangled").any() or (kept & ~np.array(part, dtype=bool)).any():
+        entangled = bool((targets["verdict"] == "entangled").any())
+        if (entangled and self._falls()) or (kept & ~np.array(part, dtype=bool)).any():
             return False
-        return None if targets.empty or self.accuracy.empty or kept.any() else True
+        unknown = targets.empty or self.accuracy.empty or kept.any() or entangled
+        return None if unknown else True
 
     def to_frame(self) -> pd.DataFrame:
         """Return the axes as a table.
@@ -120,6 +123,12 @@ class ShapingReport:
                 return f"{said}not all was taken out."
             more = ", and one of more items may take more out" if left < 100 else ""
             return f"{said}it is not removable by this direction{more}."
+        if row["verdict"] == "entangled" and not self._falls():
+            return (
+                f"{said}It may not be removable without harm: accuracy falls by "
+                f"{100 * self._fall():.1f} points, more than {100 * self.tolerated:g}, but of so "
+                "few items that this may be chance. More of them would tell."
+            )
         if row["verdict"] == "entangled":
             return (
                 f"{said}It is not removable without harm: accuracy falls by "
@@ -129,7 +138,12 @@ class ShapingReport:
         before = Estimate(row["before"], row["before_lower"], row["before_upper"])
         if not before.excludes_zero:
             return f"{said}There was no clear lean before, so that none can be said to be removed."
-        return f"{said}The interval covers zero: removed, as far as these {row['unit']} tell."
+        end = max(abs(row["after_lower"]), abs(row["after_upper"]))
+        most = 100 * end / max(abs(row["before"]), 1e-12)
+        return (
+            f"{said}The interval covers zero: removed, as far as these {row['unit']} tell; up to "
+            f"{most:.0f}% of it may be left."
+        )
 
     def _moved(self, row: pd.Series[Any]) -> str:
         before, after = (
@@ -141,6 +155,12 @@ class ShapingReport:
 
     def _fall(self) -> float:
         return 0.0 if self.accuracy.empty else -float(self.accuracy["change"].iloc[0])
+
+    def _falls(self) -> bool:
+        """Whether accuracy falls by more than is tolerated as far as its interval goes."""
+        if self.accuracy.empty:
+            return False
+        return float(self.accuracy["change_upper"].iloc[0]) < -self.tolerated
 
     def _of_accuracy(self) -> str:
         if self.accuracy.empty:
@@ -155,8 +175,10 @@ class ShapingReport:
             f"Accuracy on {int(row['n'])} held-out items: {before}% before, {after}% after, a "
             f"change of {change[0]} points ({change[1]} to {change[2]}). "
         )
-        if self._fall() > self.tolerated:
+        if self._falls():
             return f"{said}It falls by more than {most:g} points."
+        if self._fall() > self.tolerated:
+            return f"{said}It seems to fall by more than {most:g} points, which is not settled."
         if -float(row["change_lower"]) > self.tolerated:
             return f"{said}A fall of more than {most:g} points is not ruled out."
         return f"{said}A fall of more than {most:g} points is ruled out at this level."
@@ -166,9 +188,12 @@ class ShapingReport:
         if others.empty:
             return "No other axis was looked at: whether the bias moved elsewhere is not known."
         grown = others[others["verdict"] == "grew"]
-        chance = (1 - self.prob) / 2 * len(others)
+        # Where there is no lean before, one that seems to come in either direction is growth.
+        chance = (1 - self.prob) * len(others)
         count = "One other axis was" if len(others) == 1 else f"{len(others)} other axes were"
-        expected = f"{count} looked at, of which {chance:.2g} would seem to grow by chance alone"
+        expected = (
+            f"{count} looked at, of which up to {chance:.2g} would seem to grow by chance alone"
+        )
         if grown.empty:
             return f"No other axis grew by more than its uncertainty. {expected}."
         each = [
