@@ -22,6 +22,8 @@ _MANY_LEFT_OUT = 0.1
 # How far SDs that the fit takes as one may differ before it is said.
 _UNEQUAL = 1.5
 _LEAST_ITEMS = 8
+_ROUNDING = 1e-6
+"""Of the largest outcome: scores are kept in 32 bits, and what scatters by less does not."""
 
 
 def item_notes(crossing: Crossing, left_out: list[str]) -> list[Note]:
@@ -59,14 +61,17 @@ def _unequal_models(crossing: Crossing, table: Array) -> Iterator[Note]:
         return
     own = table - table.mean(axis=0)
     sd = np.sqrt(((own - own.mean(axis=1, keepdims=True)) ** 2).mean(axis=(1, 2)))
+    sd[sd <= _ROUNDING * np.abs(table).max()] = 0.0
     typical = float(np.median(sd))
     wide = np.flatnonzero(sd > _UNEQUAL * typical)
     if wide.size:
         names = [str(crossing.models[i]) for i in wide[np.argsort(-sd[wide])]]
+        those = "where those of a typical model are the same in all"
+        if typical > 0:
+            those = f"up to {sd.max() / typical:.1f} times as much as those of a typical model"
         yield Note(
             "models of unequal scatter",
-            f"the differences of {few(names)} scatter over items up to "
-            f"{sd.max() / typical:.1f} times as much as those of a typical model. The fit takes "
+            f"the differences of {few(names)} scatter over items {those}. The fit takes "
             "one SD for all, so that their own intervals are too narrow: residual='model' gives "
             "each model its own.",
         )

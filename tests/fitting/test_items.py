@@ -203,6 +203,31 @@ def test_few_items_and_unequal_variants_are_noted() -> None:
     assert not [note for note in two.notes if note.code == "variants of unequal scatter"]
 
 
+def test_items_that_all_differ_alike_scatter_no_more_in_some_models() -> None:
+    made = world(9, n_items=8)
+    scores = made.scores.copy(deep=True)
+    scores["score"][:] = scores["score"].isel(item=[0]).to_numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ValueBiasWarning)
+        even = valuebias.fit(scores, outcome="raw", **QUICK)
+        for model, turned in ((0, 1), (1, -1)):
+            scores["score"][model, :, 0] += turned * np.arange(8, dtype="float32")
+        one = valuebias.fit(scores, outcome="raw", **QUICK)
+    assert not [note for note in even.notes if note.code == "models of unequal scatter"]
+    (note,) = [note for note in one.notes if note.code == "models of unequal scatter"]
+    assert "scatter over items where those of a typical model are the same" in note.text
+
+
+def test_the_advice_of_diagnostics_names_items() -> None:
+    made = world(3, n_items=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ValueBiasWarning)
+        fit = valuebias.fit(made.scores, draws=4, tune=50, chains=2, seed=1, progress=False)
+    said = " ".join((*fit.diagnostics().messages, *fit.diagnostics().cautions))
+    assert "prior={'sd': {'item': 0.5}}" in said
+    assert "'word'" not in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -212,6 +237,11 @@ def test_few_items_and_unequal_variants_are_noted() -> None:
         ({"outcome": "normal"}, "'scaled', 'raw', 'rank'"),
         ({"by": "corect"}, "Did you mean 'correct'"),
         ({"by": 3}, "must name a coordinate"),
+        ({"by": "family"}, "by='family' is of models"),
+        ({"by": "response"}, "groups by response, such as .*, none is in two items"),
+        ({"outcome": "scald"}, "is unknown. Did you mean 'scaled'"),
+        ({"contrast": ("a", "x")}, "names the variant 'x', which"),
+        ({"contrast": 5}, "must be a pair of variants"),
     ],
 )
 def test_what_makes_no_sense_of_items_is_refused(

@@ -90,7 +90,7 @@ def test_a_model_without_any_score_has_no_unit() -> None:
 
 @pytest.mark.parametrize(
     ("by", "said"),
-    [("topic", "of items"), ("corect", "Did you mean 'correct'"), ("family", "of items")],
+    [("topic", "of items"), ("corect", "Did you mean 'correct'"), ("family", "of models")],
 )
 def test_what_variants_do_not_differ_in_is_refused(by: str, said: str) -> None:
     topic = [t for t in "xxyy" for _ in range(2)]

@@ -21,7 +21,7 @@ from valuebias.analysis.auditing.reading import reading_notes
 from valuebias.analysis.auditing.ties import tie_notes
 from valuebias.analysis.design.noise import read_tails
 from valuebias.analysis.design.priors import Prior, as_prior
-from valuebias.analysis.estimands.weights import Contrast, category_contrasts, store_contrast
+from valuebias.analysis.estimands.weights import Contrast, store_contrast
 from valuebias.analysis.hierarchical import (
     MODEL_FIELDS,
     Model,
@@ -32,6 +32,7 @@ from valuebias.analysis.hierarchical import (
 )
 from valuebias.analysis.notes import Note, as_records
 from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.posterior.item_wording import contrasts_of
 from valuebias.posterior.posterior import Posterior
 from valuebias.posterior.questions import largest_difference
 from valuebias.schema import model_table, validate
@@ -79,7 +80,7 @@ def estimate(
             "sampler='pymc' samples normal effects, and normal residuals of one SD; with "
             "family='student', residual='model' or heavy_tails= leave sampler= out."
         )
-    category_contrasts(crossing.categories, contrast)  # refuse a bad contrast before sampling
+    contrasts_of(crossing, contrast)  # refuse a bad contrast before sampling
     if said := uncovered(dataset):
         warnings.warn(said, ValueBiasWarning, stacklevel=3)
     notes = data_notes(crossing) + reading_notes(model_table(data))

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from valuebias._core.checks import check_known
 from valuebias.analysis.design.noise import read_tails
 from valuebias.analysis.design.priors import Prior, as_prior
+from valuebias.analysis.outcome import KINDS
 from valuebias.errors import ValueBiasError, shown
 from valuebias.posterior.item_wording import word_component
 
@@ -46,6 +48,8 @@ def item_settings(
         )
     if given.get("outcome") is None and settings["outcome"] == "normal":
         out["outcome"] = ITEM_OUTCOMES[0]
+    if out["outcome"] not in KINDS:
+        check_known(out["outcome"], ITEM_OUTCOMES, f"outcome={shown(out['outcome'])} is unknown.")
     if out["outcome"] not in ITEM_OUTCOMES:
         raise ValueBiasError(
             f"outcome={shown(out['outcome'])} says of the few variants of an item which is "

@@ -7,9 +7,15 @@ words, around names, which stay as they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-__all__ = ["in_items", "item_component", "word_component"]
+from valuebias.analysis.design.crossing import Crossing
+from valuebias.analysis.estimands.estimand import CategoryPair
+from valuebias.analysis.estimands.weights import Contrast, category_contrasts
+from valuebias.errors import ValueBiasError
+
+__all__ = ["contrasts_of", "in_items", "item_component", "word_component"]
 
 _SAID: tuple[tuple[str, str], ...] = (
     (r",? under neutral prompts(?=,)", ""),
@@ -52,6 +58,18 @@ def in_items(text: str, names: Iterable[str] = ()) -> str:
         return _said(text)
     parts = re.split(rf"(?<!\w)({'|'.join(map(re.escape, known))})(?!\w)", text)
     return "".join(part if i % 2 else _said(part) for i, part in enumerate(parts))
+
+
+def contrasts_of(crossing: Crossing, contrast: Contrast | None) -> dict[CategoryPair, Any]:
+    """Give the weights on what is compared; of items, errors are about variants."""
+    try:
+        return category_contrasts(crossing.categories, contrast)
+    except ValueBiasError as error:
+        if not crossing.items:
+            raise
+        named = contrast if isinstance(contrast, Mapping | Sequence) else ()
+        names = [*crossing.categories, *(name for name in named if isinstance(name, str))]
+        raise ValueBiasError(in_items(str(error), names)) from None
 
 
 def _said(text: str) -> str:

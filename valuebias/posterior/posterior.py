@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -488,7 +489,9 @@ class Posterior(Questions):
     @cached_property
     def _diagnosed(self) -> Diagnostics:
         contrasts = describe_draws(self.contrast_draws, 0.9, self._agreed)
-        return diagnose(contrasts, self.summary(), self.tree["sample_stats"].to_dataset())
+        found = diagnose(contrasts, self.summary(), self.tree["sample_stats"].to_dataset())
+        messages, cautions = (list(map(self.said, x)) for x in (found.messages, found.cautions))
+        return replace(found, messages=messages, cautions=cautions)
 
     def priors(self) -> pd.DataFrame:
         """List the priors.

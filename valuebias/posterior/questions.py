@@ -48,7 +48,6 @@ from valuebias.analysis.estimands.rows import Focus, Row, headline_factor, level
 from valuebias.analysis.estimands.unseen import Unseen
 from valuebias.analysis.estimands.weights import (
     Contrast,
-    category_contrasts,
     named_framings,
     store_contrast,
 )
@@ -56,6 +55,7 @@ from valuebias.analysis.outcome import describe
 from valuebias.errors import ValueBiasError, ValueBiasWarning, did_you_mean, few, shown
 from valuebias.posterior.draws import Draws
 from valuebias.posterior.estimates import Estimates
+from valuebias.posterior.item_wording import contrasts_of
 from valuebias.schema.spelling import look_alike, spelled_twice
 
 __all__ = ["Questions", "largest_difference"]
@@ -159,7 +159,7 @@ class Questions(Draws):
             focus["framing"] = framing if len(present) > 1 and framing != "signed" else None
         settings = {**self.settings, "focus": focus}
         if contrast is not None:
-            category_contrasts(self.problem.crossing.categories, contrast)
+            contrasts_of(self.problem.crossing, contrast)
             settings["contrast"] = store_contrast(contrast)
         view = copy(self)
         view.settings = settings
@@ -555,7 +555,7 @@ class Questions(Draws):
     def _weights(self, contrast: Contrast | None) -> dict[CategoryPair, Array]:
         if contrast is None:
             return self.categories
-        return category_contrasts(self.problem.crossing.categories, contrast)
+        return contrasts_of(self.problem.crossing, contrast)
 
     def _level_pairs(self, name: str, pair: Sequence[Any] | None) -> list[tuple[Any, Any]]:
         """Pairs of levels, or of values, of a variable to compare."""

@@ -37,7 +37,10 @@ def groups_of_variants(ds: xr.Dataset, by: str) -> tuple[list[str], npt.NDArray[
     if by not in ds.coords or "variant" not in ds[by].dims or "model" in ds[by].dims:
         others = [str(n) for n, c in ds.coords.items() if _of_variants(c) and n != by]
         known = list(dict.fromkeys(["variant", *others]))
-        what = "of items, all of whose variants have one value" if by in ds.coords else "unknown"
+        what = "unknown"
+        if by in ds.coords:
+            of_models = "model" in ds[by].dims
+            what = "of models" if of_models else "of items, all of whose variants have one value"
         raise ValueBiasError(
             f"by={shown(by)} is {what}; it takes a coordinate in which variants differ. "
             f"{did_you_mean(by, known)}"
@@ -109,7 +112,7 @@ def average_by(ds: xr.Dataset, by: str | None) -> Averaged:
     in_item: npt.NDArray[np.bool_] = np.asarray(of_group.any(axis=1))
     has_all = np.asarray(in_item.all(axis=1))
     whole = np.asarray((scored | ~of_group.any(axis=2)).all(axis=(0, 2))) & has_all
-    _check_enough(ds, whole, scored, has_all, of_group, names)
+    _check_enough(ds, whole, scored, has_all, of_group, names, by or "variant")
     kept = np.flatnonzero(whole)
     weights = of_group[kept] / of_group[kept].sum(axis=1, keepdims=True)
     means = np.einsum("miv,ivg->mig", np.nan_to_num(score[:, kept]), weights)
@@ -140,6 +143,7 @@ def _check_enough(
     has_all: npt.NDArray[np.bool_],
     of_group: npt.NDArray[np.bool_],
     names: list[str],
+    by: str,
 ) -> None:
     """Refuse fewer than two items, saying who lacks the scores."""
     if whole.sum() > 1:
@@ -148,6 +152,12 @@ def _check_enough(
     if has_all.sum() < 2:
         in_items = np.asarray(of_group.any(axis=1)).sum(axis=0).tolist()
         lacking = [name for name, n in zip(names, in_items, strict=True) if n < 2]
+        if len(lacking) == len(names) and len(names) > 2 and len(whole) > 1:
+            raise ValueBiasError(
+                f"{said}: of the {len(names)} groups by {by}, such as {shown(names[0])}, none is "
+                "in two items. Name a coordinate whose values come back in other items, or leave "
+                "by= out."
+            )
         if len(lacking) == len(names):
             raise ValueBiasError(f"{said}. Score more items.")
         raise ValueBiasError(
