@@ -363,6 +363,8 @@ def test_names_and_kinds_of_several_sets_are_looked_at_first(folder: Path) -> No
     renamed = valuebias.contrast_set({"x: sum": ROWS["sum"]})
     refused("'a: x' and 'a' would both be called 'a: x: sum'", {"a: x": one, "a": renamed})
     refused("has no items", {})
+    with pytest.raises(ValueBiasError, match="store is 3; expected a path"):
+        valuebias.score_contrasts(told(folder / "rm"), {"a": one}, store=3)  # type: ignore[arg-type]
 
 
 def test_tables_are_scored_beside_sets(folder: Path) -> None:

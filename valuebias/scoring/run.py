@@ -16,7 +16,7 @@ from valuebias._core.atomic import probe
 from valuebias.backends import memory
 from valuebias.backends.base import Backend
 from valuebias.backends.registry import get_backend
-from valuebias.errors import ValueBiasError, ValueBiasWarning
+from valuebias.errors import ValueBiasError, ValueBiasWarning, shown
 from valuebias.models import bases
 from valuebias.models.references import references_of
 from valuebias.scoring import cluster
@@ -345,6 +345,10 @@ def _held_to(
 
 
 def _path(store: Store) -> Path:
+    if not isinstance(store, str | PathLike):
+        raise ValueBiasError(
+            f"store is {shown(store)}; expected a path that ends in .zarr, such as 'scores.zarr'."
+        )
     path = Path(store)
     if path.suffix != ".zarr":
         raise ValueBiasError(
