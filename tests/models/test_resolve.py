@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("transformers")
 
+import every_class
 import gguf_models
 import hub_server
 import small_models
@@ -164,6 +165,34 @@ def test_a_missing_head_is_noticed_before_anything_is_loaded(
     with pytest.raises(ValueBiasError, match=r"no language-model head .*kind='reward'"):
         resolve(Model(str(rm)), kind="logprob")
     assert reward(made["lm"], head=abs).source.kind == "reward"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "head"),
+    [
+        ("rembert", "cls.predictions.decoder"),
+        ("roberta", "lm_head.decoder"),
+        ("modernbert-decoder", "decoder"),
+        ("biogpt", "output_projection"),
+        ("electra", "generator_lm_head"),
+        ("xlm", "pred_layer.proj"),
+    ],
+)
+def test_a_head_that_has_another_name_is_found(
+    tmp_path: Path, architecture: str, head: str
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    model = every_class.make(architecture, "logprob", decoder=True).model
+    model.save_pretrained(tmp_path)
+    assert resolve(Model(str(tmp_path)), kind="logprob").source.kind == "logprob"
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    # The bias and what stands before the head are no head.
+    del tensors[f"{head}.weight"]
+    save_file(tensors, file)
+    with pytest.raises(ValueBiasError, match="no language-model head"):
+        resolve(Model(str(tmp_path)), kind="logprob")
 
 
 def shard(folder: Path) -> None:

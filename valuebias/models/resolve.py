@@ -46,7 +46,11 @@ Kind = Literal["reward", "logprob"]
 Shapes = dict[str, tuple[int, ...]]
 
 _HEAD = re.compile(r"(?:^|\.)(?:score|classifier)(?:\.\w+)?\.weight")
-_LM_HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output)\.weight")
+# The last ones are those of BERT's kin as decoders, BioGPT, ELECTRA, XLM and XLNet.
+_LM_HEAD = re.compile(
+    r"(?:^|\.)(?:lm_head|embed_out|output"
+    r"|decoder|output_projection|generator_lm_head|pred_layer\.proj|lm_loss)\.weight"
+)
 _AUTO = {"reward": "AutoModelForSequenceClassification", "logprob": "AutoModelForCausalLM"}
 
 
