@@ -63,7 +63,8 @@ class ChoiceFit:
     pooled: Pooled | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
-        return f"<ChoiceFit: {self.rule.describe()}, {len(self.sequences.models)} models>"
+        n = len(self.sequences.models)
+        return f"<ChoiceFit: {self.rule.describe()}, {n} model{'s' * (n != 1)}>"
 
     def _repr_html_(self) -> str:
         """Show the headline and the estimates in a notebook."""

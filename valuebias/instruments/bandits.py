@@ -82,9 +82,10 @@ class BanditTask:
         n = self.trials["task"].nunique()
         first = self.trials[self.trials["task"] == self.trials["task"].iloc[0]]
         training, transfer = (int((first["phase"] == phase).sum()) for phase in PHASES)
+        k = self.options["context"].nunique()
         return (
             f"<BanditTask {self.name!r}: {n} task{'s' * (n != 1)}, "
-            f"{self.options['context'].nunique()} contexts, {training} trials of training and "
+            f"{k} context{'s' * (k != 1)}, {training} trials of training and "
             f"{transfer} of transfer>"
         )
 

@@ -257,7 +257,8 @@ def validate_choices(ds: Any) -> xr.Dataset:
             "valuebias.read_choices(path) gives them. Keep all dimensions where you select some: "
             "ds.sel(model=['name'])."
         )
-    check_known(ds.attrs.get("how"), HOW, f"The choices are {shown(ds.attrs.get('how'))}.")
+    how = ds.attrs.get("how")
+    check_known(how, HOW, f"How the choices came about, the attribute 'how', is {shown(how)}.")
     chose = ds["chose_first"].transpose(*dims).to_numpy()
     there = has_trial(ds)
     _check_trials({name: ds[name].transpose("task", "trial").to_numpy() for name in TRIAL_COORDS},
