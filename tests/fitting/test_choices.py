@@ -90,6 +90,7 @@ def test_the_scale_of_outcomes_may_be_given(choices: xr.Dataset) -> None:
         ({"outcome_range": (1, 1)}, "expected two finite numbers"),
         ({"outcome_range": 3}, "expected two numbers"),
         ({"starts": 0}, "starts is 0"),
+        ({"cores": 0}, "cores is 0"),
     ],
 )
 def test_settings_that_are_refused(choices: xr.Dataset, given: dict[str, Any], said: str) -> None:

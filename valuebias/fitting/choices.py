@@ -111,6 +111,9 @@ def fit_choices(
         ("seed", seed, 0),
     ):  # fmt: skip
         check_whole(number, name, least=least)
+    if cores is not None:
+        # The sampler would wait without end for none.
+        check_whole(cores, "cores", least=1)
     sequences = pack_sequences(choices, rule, range_of(choices, outcome_range))
     check_enough(sequences, rule)
     families = _families(choices)
