@@ -95,6 +95,13 @@ def test_a_battery_is_planned_and_scored(run: Run) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["sizes"] == [{"model": 2, "item": 3, "variant": n_variants}]
     assert valuebias.read("s.zarr")["score"].notnull().all()
+    along = ("--contrasts", "set.jsonl", "--store", "along.zarr", "--read", "all")
+    assert run("score", "models.yaml", *along).exit_code == 0
+    assert "token_reward" in valuebias.read("along.zarr")
+    said = run("score", "models.yaml", *along, "--kind", "logprob").output
+    assert "--read is all, and --kind is logprob" in " ".join(said.split())
+    words = run("score", "models.yaml", "--store", "t.zarr", "--read", "all")
+    assert "--read all is of a contrast set" in " ".join(words.output.split())
     for option in ("--prompts", "--lexicon"):
         refused = run(
             "score", "models.yaml", "--contrasts", "set.jsonl", "--store", "t.zarr", option, "x"

@@ -144,6 +144,12 @@ def score(
         Literal["sum", "mean"], typer.Option(help="Of the log-probs of a word's tokens.")
     ] = "sum",
     tokens_as: TokensAs = "text",
+    read: Annotated[
+        Literal["last", "all"],
+        typer.Option(
+            help="Where rewards of a contrast set are read: all, also at every token of an answer."
+        ),
+    ] = "last",
     batch_tokens: BatchTokens = None,
     trust_remote_code: Trust = False,
     as_json: AsJson = False,
@@ -186,7 +192,12 @@ def score(
         scores: Any
         if contrasts is not None:
             _check_alone(prompts, lexicon)
-            scores = valuebias.score_contrasts(chosen, contrasts, **settings)
+            scores = valuebias.score_contrasts(chosen, contrasts, read=read, **settings)
+        elif read == "all":
+            raise ValueBiasError(
+                "--read all is of a contrast set, in whose answers rewards are read at every "
+                "token: give --contrasts, or leave --read out."
+            )
         else:
             words = restricted(lexicon, threshold, category)
             settings |= {"prompts": prompts, "lexicon": words, "tokens_as": tokens_as}

@@ -207,9 +207,10 @@ def contrast_request(
     """Read what the user gave of a contrast set: items are prompts, variants words."""
     check_known(read, ("last", "all"), f"read is {read!r}.")
     if read == "all" and settings["kind"] != "reward":
+        why = "of which there is one at each token. Log-probs of each token are kept in any case."
         raise ValueBiasError(
-            f"read is 'all', and kind is {settings['kind']!r}; expected 'reward', of which there "
-            "is one at each token. Log-probs of each token are kept in any case."
+            f"read is 'all', and kind is {settings['kind']!r}; expected 'reward', {why}",
+            in_shell=f"--read is all, and --kind is {settings['kind']}; expected reward, {why}",
         )
     several = several_sets(contrasts)
     chosen = one_set(several) if several else contrast_set(contrasts)
