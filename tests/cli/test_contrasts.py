@@ -69,7 +69,7 @@ def test_items_have_no_framing(run: Run, scores: str) -> None:
 def test_a_battery_of_what_the_models_know(run: Run) -> None:
     asked = ("--questions", "units", "--n", "3")
     made = valuebias.battery("answers", valuebias.questions("units", n=3, seed=0))
-    right = made.table["correct"].unstack("variant")[list(made.variants)].to_numpy()
+    right = made.table["correct"].unstack("variant")[list(made.variants)].to_numpy(copy=True)
     right[1] = ~right[1]  # this one it does not know
     models = pd.DataFrame({"family": ["A"], "stage": "reward"}, index=["org/a"])
     scores = valuebias.schema.build_contrasts(
