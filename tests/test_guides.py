@@ -184,15 +184,13 @@ def test_contrast_sets_as_the_guide_shows_them(
     guide = (GUIDES / "contrast-sets.md").read_text(encoding="utf-8")
     for name in valuebias.battery_names():
         assert f'| `"{name}"` |' in guide
-    (knows,) = blocks("contrast-sets.md", "python")
-    exec(knows, names)  # noqa: S102 - our own guide
+    for code in blocks("contrast-sets.md", "python"):
+        exec(code, names)  # noqa: S102 - our own guide
     assert 2 <= len(names["known"]) < 40
-    (folder / "mine.jsonl").write_text(
-        "".join(
-            json.dumps({"question": f"{i}?", "right": "a", "wrong": "b"}) + "\n" for i in range(2)
-        )
-    )
-    (lines,) = blocks("contrast-sets.md", "bash")
+    assert set(names["scores"]) == set(names["sets"])
+    mine = "".join(re.findall(r'^{"question": .*\n', guide, re.MULTILINE))
+    (folder / "mine.jsonl").write_text(mine, encoding="utf-8")
+    lines = "".join(blocks("contrast-sets.md", "bash"))
     for line in lines.splitlines():
         done = CliRunner().invoke(app, shlex.split(line.partition("  #")[0])[1:])
         assert done.exit_code == 0, done.output

@@ -93,6 +93,6 @@ def _unequal_pairs(crossing: Crossing, table: Array) -> Iterator[Note]:
             f"over items {most} differ {ratio:.1f} times as variably as {least}. The fit takes one "
             f"SD for all differences between variants, so that intervals of {most} are too narrow, "
             "and those of others too wide: fit the two that matter by themselves, as "
-            "scores.sel(variant=[...]).",
+            "scores.sel(variant=[...]) with every variant that counts to one of them.",
             "Variants differ unequally over items, so that intervals of some are too narrow.",
         )

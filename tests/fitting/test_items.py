@@ -195,7 +195,7 @@ def test_few_items_and_unequal_variants_are_noted() -> None:
     said = " ".join(str(one.message) for one in caught)
     assert "there are 8 items" in said
     assert "times as variably as a and b" in said
-    assert "scores.sel(variant=[...])" in said
+    assert "scores.sel(variant=[...]) with every variant that counts to one of them" in said
     assert "There are 8 items only." in str(fit.headline())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ValueBiasWarning)

@@ -41,7 +41,9 @@ def read_text(path: str | os.PathLike[str]) -> str:
     except ValueBiasError:
         raise
     except (OSError, ValueError) as error:
-        raise ValueBiasError(f"{name!r} cannot be read ({describe_error(error)}).") from error
+        raise ValueBiasError(
+            f"{name!r} cannot be read ({describe_error(error)}). Check the path."
+        ) from error
     if not raw.strip():
         raise ValueBiasError(f"{name!r} is empty.")
     # Spreadsheets save "Unicode text" so.

@@ -69,7 +69,9 @@ def battery(
 ) -> None:
     """Make a contrast set of questions: answers that differ in one respect.
 
-    Example: [bold]valuebias battery length --questions mine.jsonl --out length.jsonl[/bold]
+    Example: [bold]valuebias battery length --questions mine.jsonl --out length.jsonl[/bold], then
+    [bold]valuebias score models.yaml --contrasts length.jsonl --store length.zarr[/bold] and
+    [bold]valuebias fit length.zarr --variants-by verbosity[/bold].
     """
     import valuebias
     from valuebias.instruments import question_names as made

@@ -375,8 +375,8 @@ def report(
         Path | None,
         typer.Option(
             metavar="SCORES",
-            help="Scores of a contrast set with rewards at every token, those that were fitted: "
-            "show an answer token by token.",
+            help="Scores of a contrast set with rewards at every token, those that were fitted "
+            "(made in Python, score_contrasts(..., read='all')): show an answer token by token.",
         ),
     ] = None,
 ) -> None:
