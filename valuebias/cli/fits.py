@@ -376,7 +376,7 @@ def report(
         typer.Option(
             metavar="SCORES",
             help="Scores of a contrast set with rewards at every token, those that were fitted "
-            "(made in Python, score_contrasts(..., read='all')): show an answer token by token.",
+            "(valuebias score --contrasts ... --read all): show an answer token by token.",
         ),
     ] = None,
 ) -> None:
