@@ -60,6 +60,12 @@ def test_words_have_no_variants(run: Run, tmp_path: Path) -> None:
     assert "Leave --variants-by out" in said
 
 
+def test_what_variants_are_like_is_no_variable_of_models(run: Run, scores: str) -> None:
+    done = run("fit", scores, *QUICK, "--by", "correct")
+    assert done.exit_code == 2
+    assert "give --variants-by correct." in " ".join(done.output.replace("│", " ").split())
+
+
 def test_items_have_no_framing(run: Run, scores: str) -> None:
     done = run("fit", scores, *QUICK, "--framing", "neutral")
     assert done.exit_code == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -300,6 +300,7 @@ def fit(
         raise typer.BadParameter("--rope is for an ablation; these scores are not fitted as one.")
     else:
         asked["by"] = variants_by
+        _check_by(dataset, question["by"])
         result = _focused(valuebias.fit(dataset, progress=is_terminal(), **asked), **question)
     try:
         _write(result, files)
@@ -316,6 +317,16 @@ def fit(
         if path is not None:
             typer.echo(visible(path))
     typer.echo(_said(str(_answer(result, files)), fit))
+
+
+def _check_by(dataset: xr.Dataset, by: Sequence[str] | None) -> None:
+    """Refuse, before the fit, what variants are like among what models are like."""
+    for name in by or ():
+        if "variant" in dataset.dims and "variant" in getattr(dataset.get(name), "dims", ()):
+            raise typer.BadParameter(
+                f"--by names variables of models, and {name!r} is one of variants: give "
+                f"--variants-by {name}."
+            )
 
 
 def classical(
