@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import xarray as xr
 
 import valuebias
-from valuebias import ContrastSet, ValueBiasError, contrast_set, schema
+from valuebias import ContrastSet, ValueBiasError, ValueBiasWarning, contrast_set, schema
 from valuebias.schema.contrast_scores import (
     CONTRAST_DIMS,
     CONTRAST_SCHEMA,
@@ -228,6 +229,14 @@ class TestJoined:
         for name in ("token_reward", "token_end"):
             np.testing.assert_array_equal(both[name], plain[name])
             assert both[name].dims == plain[name].dims
+
+    def test_what_only_some_have_is_left_out_with_a_word(self) -> None:
+        one, two = self.scores("ab"), self.scores("c", 1)
+        with pytest.warns(ValueBiasWarning, match=r"Only 1 of 2 .*dataset 2; it") as told:
+            both = schema.concat([one.drop_vars(["token_reward", "token_end"]), two])
+        assert "token_reward" not in both
+        assert len(told) == 2  # the rewards, and where tokens end
+        assert {Path(each.filename).name for each in told} == {Path(__file__).name}
 
     def test_what_one_lacks_is_named(self) -> None:
         one, two = self.scores("ab"), self.scores("c", 1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from valuebias.errors import ValueBiasError, shown
+from valuebias.errors import ValueBiasError, ValueBiasWarning, shown
 from valuebias.schema.building import assemble
 from valuebias.schema.contract import NEUTRAL, model_table
 from valuebias.schema.contrast_scores import CONTRAST_DIMS, from_contract
@@ -37,8 +38,16 @@ def join_contrasts(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     )
     out = from_contract(made).assign_coords(_coords_of_answers(first))
     for name in _TOKENS:
-        if all(name in ds for ds in alike):
+        having = [i for i, ds in enumerate(alike, start=1) if name in ds]
+        if len(having) == len(alike):
             out[name] = _longest(alike, name)
+        elif having:
+            warnings.warn(
+                f"Only {len(having)} of {len(alike)} datasets have {name!r}, the first being "
+                f"dataset {having[0]}; it is left out. Score all models with it to keep it.",
+                ValueBiasWarning,
+                stacklevel=4,
+            )
     return out
 
 

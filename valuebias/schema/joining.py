@@ -53,7 +53,8 @@ def concat(datasets: Sequence[xr.Dataset], *, join: str = "exact") -> xr.Dataset
     Warns
     -----
     ValueBiasWarning
-        If :func:`valuebias.align` of another version made some of them by another rule.
+        If :func:`valuebias.align` of another version made some of them by another rule; or, of
+        contrast sets, if only some have what was read at each token, which is then left out.
 
     Examples
     --------
