@@ -355,7 +355,7 @@ def test_shards_as_the_guide_shows_them(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_workers_as_the_guide_shows_them(folder: Path) -> None:
-    """The first block as it stands; the others need cards, or SLURM."""
+    """The first block as it stands; others need cards, or a queue of jobs (below)."""
     pytest.importorskip("distributed")
     code = blocks("many-machines.md", "py")[0]
     names: dict[str, Any] = {"__name__": "__main__", "valuebias": valuebias}
@@ -375,3 +375,42 @@ def test_the_study_shows_what_fine_tuning_gave() -> None:
     study = (ROOT / "docs" / "studies" / "implicit-methods.md").read_text(encoding="utf-8")
     assert "```{include} ../../tests/benchmarks/injection.md\n```" in study
     assert "tests/benchmarks/injection.py --out tests/benchmarks/injection.md" in study
+
+
+# As SLURM does, keep a copy of the script; its number is that of a group of processes.
+QUEUE = {
+    "sbatch": '''cp "$1" "$JOBS/$$.sh"
+setsid sh "$JOBS/$$.sh" > "$JOBS/$$.log" 2>&1 &
+echo "Submitted batch job $!"''',
+    "scancel": 'kill -- -"$1"',
+}
+
+
+@pytest.mark.slow
+@pytest.mark.once
+@pytest.mark.skipif(shutil.which("setsid") is None, reason="setsid is not installed")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_jobs_of_slurm_as_the_guide_shows_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dask-jobqueue itself, whose jobs start here."""
+    pytest.importorskip("dask_jobqueue")
+    import distributed
+
+    (code,) = (code for code in blocks("many-machines.md", "py") if "SLURMCluster" in code)
+    for name, script in QUEUE.items():
+        place = folder / "bin" / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        place.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("JOBS", str(folder))
+    small = code.replace('memory="64GB"', 'memory="4GB"').replace("jobs=8", "jobs=2")
+    assert small.count("jobs=2") == small.count('"4GB"') == 1
+    names = {"valuebias": valuebias, "Client": distributed.Client}
+    exec(small, names)  # noqa: S102 - our own guide
+    scripts = [path.read_text(encoding="utf-8") for path in folder.glob("*.sh")]
+    assert len(scripts) == 2
+    assert all("#SBATCH --gres=gpu:1" in script for script in scripts)
+    alone = valuebias.score("models.yaml", progress=False)
+    xr.testing.assert_identical(names["scores"]["score"], alone["score"])
