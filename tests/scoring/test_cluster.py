@@ -31,9 +31,7 @@ from valuebias import Model, ValueBiasError, ValueBiasWarning
 from valuebias.cli.app import app
 from valuebias.scoring import cluster_client, request
 
-distributed = pytest.importorskip("distributed")
-import dask  # noqa: E402
-
+dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
 Client, LocalCluster = distributed.Client, distributed.LocalCluster
 
 LACKING = tiny_models.missing()

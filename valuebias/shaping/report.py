@@ -41,7 +41,8 @@ class ShapingReport:
         ``n``; whether it is a ``target``; the lean ``before`` and ``after``, their difference
         ``change`` and its ``growth``, by how much it is further from zero, each with ``_lower`` and
         ``_upper``, in units of reward; and the ``verdict``: of a target "removed", "entangled" (at
-        the cost of accuracy) or "still there", of others "grew", "shrank" or "no clear change".
+        the cost of accuracy, as it is estimated; :attr:`removable` asks its interval as well) or
+        "still there", of others "grew", "shrank" or "no clear change".
     accuracy : pandas.DataFrame
         One row, or none: how often right answers have more reward than wrong ones, ``before``,
         ``after`` and ``change``, with the same ends, and ``n`` items.
